@@ -1,0 +1,46 @@
+"""The command line: `outrider COMMAND …`. Each command is a module of `outrider.commands`, imported only when it is named."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "watch one camera with one model, control plane and all, on this machine",
+    "infer": "run a model over a camera, a video or pictures",
+    "model": "pack and check model packages",
+    "workflow": "check and run workflow definitions",
+    "agent": "run, enrol and ask the agent of this device",
+    "fleet": "run and use the control plane",
+    "doctor": "tell what this machine can run and what is missing",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 for a failure that was explained, 2 for wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "--version") or arguments[0] not in COMMANDS:
+        return _overview(arguments)
+    name = arguments[0]
+    module = importlib.import_module(f"outrider.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"outrider {name}", description=COMMANDS[name])
+    module.configure(parser)
+    status = module.run(parser.parse_args(arguments[1:]))
+    return int(status or 0)
+
+
+def _overview(arguments: list[str]) -> int:
+    from outrider import __version__
+
+    if arguments[:1] == ["--version"]:
+        print(f"outrider {__version__}")
+        return 0
+    lines = ["usage: outrider COMMAND …", "", *(f"  {name:10} {text}" for name, text in COMMANDS.items())]
+    lines += ["", "outrider COMMAND --help tells the rest."]
+    asked = not arguments or arguments[0] in ("-h", "--help")
+    if not asked:
+        print(f"outrider: no command is called {arguments[0]!r}", file=sys.stderr)
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2

@@ -1,0 +1,96 @@
+"""Where the image lies within the input tensor, and the way back. Pure arithmetic, no pixels touched.
+
+Rules (measured against the authors' own code): the resized size is `round-half-even(side × gain)`; a centred letterbox pads
+`round(d − 0.1)` on the left and top, d being half the rest; the way back uses each axis' own gain.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.model.spec import InputSpec
+from runtime.results import Floats
+
+_PACK = struct.Struct("<6i")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """`resized_*_px` image inside the tensor at offset `left_px`, `top_px` (negative where a centre crop cuts it)."""
+
+    image_width_px: int
+    image_height_px: int
+    resized_width_px: int
+    resized_height_px: int
+    left_px: int
+    top_px: int
+
+    @property
+    def gain_x(self) -> float:
+        return self.resized_width_px / self.image_width_px
+
+    @property
+    def gain_y(self) -> float:
+        return self.resized_height_px / self.image_height_px
+
+    def to_image(self, boxes: Floats, *, clip: bool = True) -> Floats:
+        """Boxes (N, 4) x1 y1 x2 y2 in tensor pixels → image pixels, a new array."""
+        offset = np.array([self.left_px, self.top_px] * 2, np.float32)
+        gain = np.array([self.gain_x, self.gain_y] * 2, np.float32)
+        out = (boxes - offset) / gain
+        if clip:
+            limit = np.array([self.image_width_px, self.image_height_px] * 2, np.float32)
+            np.clip(out, 0, limit, out=out)
+        return out.astype(np.float32, copy=False)
+
+    def points_to_image(self, points: Floats) -> Floats:
+        """Points (…, 2) x y in tensor pixels → image pixels, clipped, a new array."""
+        offset = np.array([self.left_px, self.top_px], np.float32)
+        gain = np.array([self.gain_x, self.gain_y], np.float32)
+        out = (points - offset) / gain
+        np.clip(out, 0, np.array([self.image_width_px, self.image_height_px], np.float32), out=out)
+        return out.astype(np.float32, copy=False)
+
+    PACKED_BYTES = _PACK.size
+
+    def pack(self) -> bytes:
+        """Fixed-size bytes for the slot's header."""
+        return _PACK.pack(
+            self.image_width_px,
+            self.image_height_px,
+            self.resized_width_px,
+            self.resized_height_px,
+            self.left_px,
+            self.top_px,
+        )
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Geometry:
+        return cls(*_PACK.unpack(raw))
+
+
+def place(spec: InputSpec, width_px: int, height_px: int) -> Geometry:
+    """Where an image of this size lies in the model's input."""
+    if spec.resize == "stretch":
+        return Geometry(width_px, height_px, spec.width, spec.height, 0, 0)
+    if spec.resize == "centre-crop":
+        gain = max(spec.width / width_px, spec.height / height_px)
+        new_w, new_h = round(width_px * gain), round(height_px * gain)
+        return Geometry(
+            width_px,
+            height_px,
+            new_w,
+            new_h,
+            -round((new_w - spec.width) / 2),
+            -round((new_h - spec.height) / 2),
+        )
+    gain = min(spec.width / width_px, spec.height / height_px)
+    new_w, new_h = max(1, round(width_px * gain)), max(1, round(height_px * gain))
+    if spec.anchor == "top-left":
+        return Geometry(width_px, height_px, new_w, new_h, 0, 0)
+    left = round((spec.width - new_w) / 2 - 0.1)
+    top = round((spec.height - new_h) / 2 - 0.1)
+    return Geometry(width_px, height_px, new_w, new_h, left, top)

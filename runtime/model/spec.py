@@ -1,0 +1,82 @@
+"""What a model package says about its model: input, decoding, labels. Pure values; `package.py` reads and writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+
+class Task(str, Enum):
+    DETECTION = "detection"
+    INSTANCE_SEGMENTATION = "instance-segmentation"
+    SEMANTIC_SEGMENTATION = "semantic-segmentation"
+    CLASSIFICATION = "classification"
+    MULTI_LABEL = "multi-label"
+    KEYPOINTS = "keypoints"
+    ORIENTED_DETECTION = "oriented-detection"
+    TEXT = "text"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How an image becomes the model's input tensor.
+
+    The value of a pixel enters the network as `(value / scale - mean) / std`, value 0 to 255, mean and std by channel in the
+    order of `colour`. `resize`: `letterbox` (aspect kept, padded with `pad`), `stretch`, or `centre-crop` (short side to
+    the input, middle cut out). `anchor`: where the image lies within a letterbox. `exact`: the authors' own resize,
+    `uint8` (cv2 bilinear on bytes), `float` (bilinear on floats, half-pixel, no antialias) or `pil` (antialiased).
+    """
+
+    name: str
+    width: int
+    height: int
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    colour: Literal["BGR", "RGB"] = "RGB"
+    resize: Literal["letterbox", "stretch", "centre-crop"] = "letterbox"
+    anchor: Literal["centre", "top-left"] = "centre"
+    pad: int = 114
+    scale: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    exact: Literal["uint8", "float", "pil"] = "uint8"
+    batch: int | None = 1
+    """The fixed batch size, or None where the graph takes any."""
+
+    @property
+    def tensor_shape(self) -> tuple[int, int, int]:
+        """The shape of one image's tensor, without the batch axis: what a slot holds as uint8."""
+        return (3, self.height, self.width) if self.layout == "NCHW" else (self.height, self.width, 3)
+
+
+@dataclass(frozen=True)
+class DecodeSpec:
+    """How outputs become a result. What a family needs besides is in `options`.
+
+    `nms`: `class` (each class by itself), `agnostic` or `none`. `max_detections`: after everything else.
+    """
+
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.45
+    nms: Literal["class", "agnostic", "none"] = "class"
+    max_detections: int = 300
+    class_offset: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The content of `model.toml` that matters when the model runs."""
+
+    name: str
+    task: Task
+    family: str
+    input: InputSpec
+    decode: DecodeSpec
+    labels: tuple[str, ...] = ()
+    onnx: str = "model.onnx"
+    precision: str = "fp32"
+    recognised: str = ""
+    """Why the packer chose this family, in words."""

@@ -1,0 +1,195 @@
+"""The desired state of one device, and the signed form in which it travels.
+
+The document is bound to the device's id, its revision only grows, and it expires. It is applied as one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field
+
+from wire import dsse
+from wire.doc import Doc, read
+from wire.errors import NotTrusted, Refused
+from wire.names import Digest, Name
+from wire.problem import Problem, nearest
+from wire.reasons import Reason
+
+PAYLOAD_TYPE = "application/vnd.outrider.desired+json"
+
+
+class Camera(Doc):
+    """Where frames come from.
+
+    `source`: `rtsp://…`, `http://…`, a device number or `/dev/video…`, or a path of a video file. `pace`: `live` plays a file
+    at its own frame rate and drops what comes too late; `file` takes every frame as fast as it can; the default is
+    `live` for everything but files, and `realtime` for files: every frame, at the file's own rate. `fps` limits the rate
+    at which frames are worked on; 0 is no limit.
+    """
+
+    source: str = Field(min_length=1, max_length=2048)
+    pace: Literal["live", "realtime", "file"] | None = None
+    fps: float = Field(default=0.0, ge=0.0, le=1000.0)
+    loop: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class EngineOptions(Doc):
+    """How a model is run. `engine`: `auto` or the name of an engine; `threads`: 0 lets the engine choose."""
+
+    engine: str = "auto"
+    threads: int = Field(default=0, ge=0, le=256)
+    spinning: bool = False
+    max_batch: int = Field(default=8, ge=1, le=256)
+
+
+class Model(Doc):
+    """A model the device holds ready. Models of one `engine_group` share an engine process."""
+
+    digest: Digest
+    engine_group: Name | None = None
+    engine: EngineOptions = EngineOptions()
+
+
+class Workflow(Doc):
+    digest: Digest
+
+
+class EventPolicy(Doc):
+    """Which results become events.
+
+    `send`: `every` result, `changes` (only when the outputs differ from those last sent), or `none`.
+    `min_interval_s`: at most one event in this time; with `changes` the latest one is sent when the time is over.
+    """
+
+    send: Literal["every", "changes", "none"] = "changes"
+    min_interval_s: float = Field(default=1.0, ge=0.0, le=86400.0)
+
+
+class Pipeline(Doc):
+    """One camera × one workflow × its models. `models` maps the workflow's `model_id` to a model of this document."""
+
+    camera: Name
+    workflow: Name
+    models: dict[str, Name] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    events: EventPolicy = EventPolicy()
+
+
+class Settings(Doc):
+    health_s: float = Field(default=30.0, ge=1.0, le=3600.0)
+    prepare_deadline_s: float = Field(default=120.0, ge=1.0, le=86400.0)
+
+
+class Desired(Doc):
+    """The whole desired state of one device."""
+
+    device: Name
+    revision: int = Field(ge=1, le=2**53)
+    issued_at: float
+    expires_at: float | None = None
+    cameras: dict[Name, Camera] = Field(default_factory=dict)
+    models: dict[Name, Model] = Field(default_factory=dict)
+    workflows: dict[Name, Workflow] = Field(default_factory=dict)
+    pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
+    schedules: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    settings: Settings = Settings()
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Every artifact this state needs on the device."""
+        return frozenset(m.digest for m in self.models.values()) | frozenset(
+            w.digest for w in self.workflows.values()
+        )
+
+
+def problems(desired: Desired) -> list[Problem]:
+    """Everything in the document that makes no sense: names that point nowhere, a camera used twice."""
+    found: list[Problem] = []
+    taken: dict[str, str] = {}
+    for name, pipeline in desired.pipelines.items():
+        at = f"pipelines.{name}"
+        found += _reference(f"{at}.camera", pipeline.camera, desired.cameras, "camera")
+        found += _reference(f"{at}.workflow", pipeline.workflow, desired.workflows, "workflow")
+        for model_id, model in pipeline.models.items():
+            found += _reference(f"{at}.models.{model_id}", model, desired.models, "model")
+        if (other := taken.setdefault(pipeline.camera, name)) != name:
+            found.append(
+                Problem(
+                    f"{at}.camera",
+                    Reason.INVALID_FIELD,
+                    f"camera {pipeline.camera!r} already belongs to pipeline {other!r}",
+                    expected="one pipeline per camera",
+                    remedy="join the two workflows, or define the camera twice",
+                )
+            )
+    return found
+
+
+def _reference(path: str, name: str, known: Mapping[str, object], kind: str) -> Iterable[Problem]:
+    if name in known:
+        return
+    yield Problem(
+        path,
+        Reason.UNKNOWN_REFERENCE,
+        f"no {kind} is called {name!r}",
+        expected=f"one of {sorted(known)}" if known else f"a {kind} in {kind}s",
+        remedy=nearest(name, known) or f"define it under {kind}s",
+    )
+
+
+def check(desired: Desired) -> Desired:
+    """The document itself, when it makes sense.
+
+    :raises Refused: with every problem
+    """
+    if found := problems(desired):
+        raise Refused(
+            f"desired state has {len(found)} problem(s): " + "; ".join(map(str, found)),
+            found[0].reason,
+            found,
+        )
+    return desired
+
+
+def parse(document: object) -> Desired:
+    """Read and check a document.
+
+    :raises Refused: with every problem
+    """
+    return check(read(Desired, document))
+
+
+def sign(desired: Desired, key: Ed25519PrivateKey) -> dict[str, Any]:
+    """The signed form, as it is published."""
+    return dsse.sign(desired.to_json(), PAYLOAD_TYPE, key)
+
+
+def open_signed(
+    envelope: object, keys: dsse.PublicKeys, *, device: str, above_revision: int, at_wall: float | None
+) -> Desired:
+    """Verify and read a signed desired state.
+
+    `above_revision` is the highest revision seen so far; `at_wall` is the time in seconds since the epoch, or None where the
+    device's clock is not synchronised and expiry cannot be judged.
+
+    :raises Malformed: no signed document
+    :raises NotTrusted: signature, device, revision or expiry do not hold
+    :raises Refused: the document makes no sense, with every problem
+    """
+    document = dsse.verify(envelope, PAYLOAD_TYPE, keys)
+    if document.get("device") != device:
+        raise NotTrusted(
+            f"document for device {document.get('device')!r}; this is {device!r}", Reason.WRONG_DEVICE
+        )
+    desired = read(Desired, document)
+    if desired.revision <= above_revision:
+        raise NotTrusted(f"revision {desired.revision} is not above {above_revision}", Reason.REVISION_OLD)
+    if at_wall is not None and desired.expires_at is not None and at_wall > desired.expires_at:
+        raise NotTrusted(
+            f"revision {desired.revision} expired {at_wall - desired.expires_at:.0f} s ago", Reason.EXPIRED
+        )
+    return check(desired)

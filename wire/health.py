@@ -1,0 +1,97 @@
+"""The health document of a device, sent every 30 s.
+
+Blind time: the seconds in which a camera should have been watched and was not, by cause (reason code).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from wire.doc import Doc
+
+
+class Host(Doc):
+    """Load and memory of the machine and of Outrider's own processes."""
+
+    uptime_s: float
+    cpu_percent: float
+    cpu_count: int
+    load_1m: float
+    memory_total_bytes: int
+    memory_available_bytes: int
+    disk_total_bytes: int
+    disk_free_bytes: int
+    temperature_celsius: float | None = None
+    agent_rss_bytes: int = 0
+    written_bytes_per_day: float | None = None
+
+
+class Accelerator(Doc):
+    """One GPU."""
+
+    name: str
+    driver: str = ""
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    utilisation_percent: float | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+
+
+class BlindNow(Doc):
+    cause: str
+    for_s: float
+
+
+class CameraHealth(Doc):
+    """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight."""
+
+    state: str
+    pipeline: str
+    fps: float = 0.0
+    frames: int = 0
+    results: int = 0
+    no_answer: dict[str, int] = Field(default_factory=dict)
+    skipped: dict[str, int] = Field(default_factory=dict)
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    blind_s: dict[str, float] = Field(default_factory=dict)
+    blind_now: BlindNow | None = None
+    restarts: int = 0
+    events: int = 0
+    events_dropped: int = 0
+    step_errors: dict[str, int] = Field(default_factory=dict)
+    rss_bytes: int = 0
+    models: dict[str, str] = Field(default_factory=dict)
+    workflow: str | None = None
+
+
+class ModelHealth(Doc):
+    """One loaded model version."""
+
+    digest: str
+    state: str
+    engine: str = ""
+    requests: int = 0
+    errors: int = 0
+    infer_p50_ms: float | None = None
+    infer_p95_ms: float | None = None
+    batch_mean: float | None = None
+    restarts: int = 0
+    rss_bytes: int = 0
+
+
+class OutboxHealth(Doc):
+    rows: int
+    bytes: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+class Health(Doc):
+    revision: int
+    agent_uptime_s: float
+    host: Host
+    accelerators: tuple[Accelerator, ...] = ()
+    cameras: dict[str, CameraHealth] = Field(default_factory=dict)
+    models: dict[str, ModelHealth] = Field(default_factory=dict)
+    outbox: OutboxHealth | None = None

@@ -1,0 +1,431 @@
+"""Messages between the agent and its children, one JSON object a line over an inherited UNIX stream socket.
+
+Both ends are always of the same version, so these are plain dataclasses: an unknown kind or field is an error. Nothing
+heavy is imported here, because a pipeline process pays for every megabyte. Times named `*_mono` are seconds of
+CLOCK_MONOTONIC, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from wire.errors import Malformed
+
+MAX_LINE_BYTES = 1024 * 1024
+"""A line longer than this is refused: events are limited to 256 KiB by the broker's side anyway."""
+
+M = TypeVar("M")
+_KINDS: dict[str, type[Any]] = {}
+_NAMES: dict[type[Any], str] = {}
+
+
+def _message(kind: str) -> Any:
+    def register(cls: type[M]) -> type[M]:
+        _KINDS[kind] = cls
+        _NAMES[cls] = kind
+        return cls
+
+    return register
+
+
+# --- what the agent tells a pipeline ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CameraSource:
+    """A camera as the pipeline opens it. The fields are those of `wire.desired.Camera`; `pace` is resolved."""
+
+    name: str
+    source: str
+    pace: str
+    fps: float = 0.0
+    loop: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelBinding:
+    """A model a workflow uses: the package's name and digest, and the UNIX socket of the engine process that serves it."""
+
+    name: str
+    digest: str
+    socket: str
+
+
+@dataclass(frozen=True)
+class Binding:
+    """All that a swap replaces at once. `models` is keyed by the workflow's `model_id`."""
+
+    revision: int
+    workflow: str
+    workflow_digest: str
+    workflow_path: str
+    models: dict[str, ModelBinding] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    send: str = "changes"
+    min_interval_s: float = 1.0
+
+
+@_message("start")
+@dataclass(frozen=True)
+class Start:
+    """First message to a pipeline. `run_dir` is for snapshots."""
+
+    pipeline: str
+    camera: CameraSource
+    binding: Binding
+    run_dir: str
+
+
+@_message("prepare")
+@dataclass(frozen=True)
+class Prepare:
+    """Attach to the engines and compile the workflow, off to the side; answer Prepared or NotPrepared."""
+
+    ticket: str
+    binding: Binding
+
+
+@_message("commit")
+@dataclass(frozen=True)
+class Commit:
+    """Switch to the prepared binding between two frames; answer Switched."""
+
+    ticket: str
+
+
+@_message("abandon")
+@dataclass(frozen=True)
+class Abandon:
+    """Forget the prepared binding."""
+
+    ticket: str
+
+
+@_message("events-kept")
+@dataclass(frozen=True)
+class EventsKept:
+    """The agent has committed every event up to and including this number."""
+
+    number: int
+
+
+@_message("take-snapshot")
+@dataclass(frozen=True)
+class TakeSnapshot:
+    """Write the newest frame as JPEG, annotated where asked; answer SnapshotTaken."""
+
+    rid: str
+    annotated: bool = True
+    max_width_px: int = 1280
+
+
+@_message("stop")
+@dataclass(frozen=True)
+class Stop:
+    """End in good order."""
+
+
+# --- what a pipeline tells the agent ----------------------------------------------------------------------------------
+
+
+@_message("pipeline-up")
+@dataclass(frozen=True)
+class PipelineUp:
+    """The process runs and has compiled its binding."""
+
+    pid: int
+
+
+@_message("camera-state")
+@dataclass(frozen=True)
+class CameraState:
+    """`state` is opening, streaming, lost or ended; `reason` a reason code where it is not streaming."""
+
+    state: str
+    reason: str = ""
+    message: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+
+
+@_message("prepared")
+@dataclass(frozen=True)
+class Prepared:
+    ticket: str
+
+
+@_message("not-prepared")
+@dataclass(frozen=True)
+class NotPrepared:
+    """`problems` are `wire.problem.Problem` as JSON."""
+
+    ticket: str
+    reason: str
+    message: str
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+
+@_message("switched")
+@dataclass(frozen=True)
+class Switched:
+    """Sent once the first result of the new binding is out. `frames_lost`: source frames without a result meanwhile."""
+
+    ticket: str
+    last_frame_old: int
+    first_frame_new: int
+    frames_lost: int
+    gap_ms: float
+    longest_gap_ms: float
+    frame_period_ms: float
+
+
+@_message("drained")
+@dataclass(frozen=True)
+class Drained:
+    """No request to the engines of the former binding is under way any more; they may go."""
+
+    ticket: str
+
+
+@_message("event")
+@dataclass(frozen=True)
+class Event:
+    """A result to keep. `number` grows by one within a pipeline process; `id` is unique for ever."""
+
+    number: int
+    id: str
+    camera: str
+    body: dict[str, Any]
+
+
+@_message("pipeline-stats")
+@dataclass(frozen=True)
+class PipelineStats:
+    """Once a second. Counters since the process started; `latency_*` from capture to result over the last 10 s.
+
+    `blind_s` is closed blind time by cause; `blind_cause`/`blind_since_mono` the interval still open.
+    `first_result_mono` and `last_result_mono` are 0 before the first result.
+    """
+
+    frames: int
+    results: int
+    no_answer: dict[str, int]
+    skipped: dict[str, int]
+    fps: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    blind_s: dict[str, float]
+    blind_cause: str
+    blind_since_mono: float
+    first_result_mono: float
+    last_result_mono: float
+    events: int
+    events_dropped: int
+    step_errors: dict[str, int]
+    step_messages: dict[str, str]
+    summary: dict[str, Any]
+    models: dict[str, str]
+    workflow_digest: str
+    revision: int
+
+
+@_message("snapshot-taken")
+@dataclass(frozen=True)
+class SnapshotTaken:
+    """`path` is empty and `message` says why where there is no frame."""
+
+    rid: str
+    path: str
+    message: str = ""
+    frame_seq: int = -1
+
+
+# --- between agent and engine process ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A package to load, checked out at `package`."""
+
+    name: str
+    digest: str
+    package: str
+
+
+@_message("load")
+@dataclass(frozen=True)
+class Load:
+    """First message to an engine process: load these models, warm and check them, then listen on `socket`."""
+
+    models: list[EngineModel]
+    socket: str
+    engine: str = "auto"
+    threads: int = 0
+    spinning: bool = False
+    max_batch: int = 8
+    cache_dir: str = ""
+
+
+@_message("unload")
+@dataclass(frozen=True)
+class Unload:
+    """Drop one model of a shared process once no pipeline uses it."""
+
+    digest: str
+
+
+@_message("engine-phase")
+@dataclass(frozen=True)
+class EnginePhase:
+    """`phase` is loading, warming or checking."""
+
+    digest: str
+    phase: str
+
+
+@_message("engine-up")
+@dataclass(frozen=True)
+class EngineUp:
+    """Every model is loaded, warm and checked; the socket accepts pipelines. `info` is for people (provider, shapes …)."""
+
+    pid: int
+    load_s: float
+    warm_s: float
+    check_s: float
+    info: dict[str, Any]
+
+
+@_message("engine-refused")
+@dataclass(frozen=True)
+class EngineRefused:
+    """The model cannot serve; the process ends after this message. `transient` where a retry may help."""
+
+    digest: str
+    reason: str
+    message: str
+    transient: bool = False
+
+
+@_message("engine-stats")
+@dataclass(frozen=True)
+class EngineStats:
+    """Once a second and from the serving loop itself, so that silence means a hung engine. `busy_s`: age of the running request."""
+
+    requests: int
+    batches: int
+    errors: int
+    infer_p50_ms: float
+    infer_p95_ms: float
+    attached: int
+    busy_s: float
+    rss_bytes: int
+
+
+# --- one-shot children: `python -m runtime.check`, `python -m runtime.workflow.check` -----------------------------------
+
+
+@_message("check-result")
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict of a one-shot check, the only line it prints. `card` describes what was accepted (task, labels, inputs …)."""
+
+    ok: bool
+    reason: str = ""
+    message: str = ""
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+Message: TypeAlias = (
+    Start
+    | Prepare
+    | Commit
+    | Abandon
+    | EventsKept
+    | TakeSnapshot
+    | Stop
+    | PipelineUp
+    | CameraState
+    | Prepared
+    | NotPrepared
+    | Switched
+    | Drained
+    | Event
+    | PipelineStats
+    | SnapshotTaken
+    | Load
+    | Unload
+    | EnginePhase
+    | EngineUp
+    | EngineRefused
+    | EngineStats
+    | CheckResult
+)
+
+
+def encode(message: Message) -> bytes:
+    """One line, newline included."""
+    body = {"kind": _NAMES[type(message)], **dataclasses.asdict(message)}
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read one line.
+
+    :raises Malformed: not a local message
+    """
+    try:
+        body = json.loads(line)
+        cls = _KINDS[body.pop("kind")]
+        return typing.cast("Message", _build(cls, body))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise Malformed(f"not a local message: {line[:120]!r}: {e}") from e
+
+
+def _build(cls: type[Any], body: dict[str, Any]) -> Any:
+    hints = _hints(cls)
+    return cls(**{name: _value(hints[name], value) for name, value in body.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
+    origin = typing.get_origin(hint)
+    if origin is list:
+        (inner,) = typing.get_args(hint)
+        return [_value(inner, item) for item in value]
+    if origin is dict:
+        _, inner = typing.get_args(hint)
+        return {key: _value(inner, item) for key, item in value.items()}
+    return value
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
+class Lines:
+    """Cuts a byte stream into lines; keeps the unfinished rest."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """:raises Malformed: a line grows beyond `MAX_LINE_BYTES`"""
+        self._rest += data
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        if len(rest) > MAX_LINE_BYTES:
+            raise Malformed(f"a line of more than {MAX_LINE_BYTES} bytes")
+        return lines

@@ -1,0 +1,119 @@
+"""The one closed list of reason codes.
+
+A code is stable for ever; its text may improve. Documentation is made from this table (`docs/reasons.md`).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """Why something was refused, failed or degraded. The value is what travels."""
+
+    # messages and documents
+    MALFORMED = "malformed"
+    TOO_LARGE = "too-large"
+    UNKNOWN_VERSION = "unknown-version"
+    SIGNATURE_INVALID = "signature-invalid"
+    WRONG_DEVICE = "wrong-device"
+    REVISION_OLD = "revision-old"
+    EXPIRED = "expired"
+    UNKNOWN_REFERENCE = "unknown-reference"
+    INVALID_FIELD = "invalid-field"
+    UNKNOWN_COMMAND = "unknown-command"
+    SUPERSEDED = "superseded"
+    # artifacts
+    ARTIFACT_MISSING = "artifact-missing"
+    ARTIFACT_CORRUPT = "artifact-corrupt"
+    ARTIFACT_UNREACHABLE = "artifact-unreachable"
+    DISK_FULL = "disk-full"
+    # models
+    PACKAGE_INVALID = "package-invalid"
+    MODEL_NOT_ONNX = "model-not-onnx"
+    MODEL_OUTPUTS = "model-outputs"
+    MODEL_INPUTS = "model-inputs"
+    MODEL_LABELS = "model-labels"
+    FAMILY_UNKNOWN = "family-unknown"
+    GOLDEN_MISMATCH = "golden-mismatch"
+    GOLDEN_ABSENT = "golden-absent"
+    ENGINE_UNAVAILABLE = "engine-unavailable"
+    MODEL_LOAD_FAILED = "model-load-failed"
+    MODEL_NAN = "model-nan"
+    OUT_OF_MEMORY = "out-of-memory"
+    # workflows
+    WORKFLOW_INVALID = "workflow-invalid"
+    BLOCK_UNKNOWN = "block-unknown"
+    STEP_FAILED = "step-failed"
+    # cameras
+    CAMERA_UNREACHABLE = "camera-unreachable"
+    CAMERA_LOST = "camera-lost"
+    CAMERA_ENDED = "camera-ended"
+    CAMERA_SOURCE_INVALID = "camera-source-invalid"
+    # running parts
+    ENGINE_DOWN = "engine-down"
+    ENGINE_TIMEOUT = "engine-timeout"
+    ENGINE_ERROR = "engine-error"
+    ENGINE_BUSY = "engine-busy"
+    PIPELINE_DOWN = "pipeline-down"
+    PIPELINE_HUNG = "pipeline-hung"
+    AGENT_DOWN = "agent-down"
+    STARTING = "starting"
+    # updates
+    PREPARE_TIMEOUT = "prepare-timeout"
+    SWITCH_FAILED = "switch-failed"
+    INTERNAL = "internal"
+
+    @property
+    def text(self) -> str:
+        """What it means and what to do, one or two sentences."""
+        return TEXTS[self]
+
+
+TEXTS: dict[Reason, str] = {
+    Reason.MALFORMED: "The bytes are not a message of this protocol. Check the sender's version.",
+    Reason.TOO_LARGE: "The message exceeds its limit. Artifacts travel over HTTPS, never over MQTT.",
+    Reason.UNKNOWN_VERSION: "The protocol version is not spoken here. Update the older side.",
+    Reason.SIGNATURE_INVALID: "No trusted key signed the document. Check the pinned keys; enrol the device again if the control plane was rebuilt.",
+    Reason.WRONG_DEVICE: "The document is bound to another device. Send it to the device it names.",
+    Reason.REVISION_OLD: "The revision does not grow. Publish a higher one.",
+    Reason.EXPIRED: "The document's time is over. Publish it again; check the clocks.",
+    Reason.UNKNOWN_REFERENCE: "A name in the document points to nothing. Define it or correct the name.",
+    Reason.INVALID_FIELD: "A field has a value that cannot be used. The problem says what is expected.",
+    Reason.UNKNOWN_COMMAND: "The agent does not know this command. Update the agent or correct the name.",
+    Reason.SUPERSEDED: "A newer revision arrived before this one was applied.",
+    Reason.ARTIFACT_MISSING: "The control plane does not hold the artifact. Upload it, then publish again.",
+    Reason.ARTIFACT_CORRUPT: "The artifact's bytes do not match its digest. Upload it again.",
+    Reason.ARTIFACT_UNREACHABLE: "The artifact could not be downloaded. Check the network; the agent tries again by itself.",
+    Reason.DISK_FULL: "There is not enough free space on the device. Free some or remove unused models.",
+    Reason.PACKAGE_INVALID: "The model package is not complete or its model.toml is wrong. Pack it again.",
+    Reason.MODEL_NOT_ONNX: "The file is not a readable ONNX model. Export it again.",
+    Reason.MODEL_OUTPUTS: "The graph's outputs are not those of the family. Name the right family or export again.",
+    Reason.MODEL_INPUTS: "The graph's inputs do not fit the package. Correct [input] or export again.",
+    Reason.MODEL_LABELS: "The number of labels differs from the number of classes. Correct labels.txt.",
+    Reason.FAMILY_UNKNOWN: "The family is not known here. Use one of those that `outrider model families` lists.",
+    Reason.GOLDEN_MISMATCH: "The golden image gives another result than the package promises. Pack it again or use another engine.",
+    Reason.GOLDEN_ABSENT: "The package has no golden image, so its results cannot be checked. Pack it with --golden IMAGE.",
+    Reason.ENGINE_UNAVAILABLE: "The engine asked for cannot run on this machine. `outrider doctor` says what is missing.",
+    Reason.MODEL_LOAD_FAILED: "The engine could not load the model. The message holds the engine's own words.",
+    Reason.MODEL_NAN: "The model answered values that are not numbers. Check the weights and the precision.",
+    Reason.OUT_OF_MEMORY: "There is not enough memory for the model. Use a smaller model or remove another.",
+    Reason.WORKFLOW_INVALID: "The workflow definition is wrong; each problem names its step and field.",
+    Reason.BLOCK_UNKNOWN: "The workflow uses a block that does not exist here. `outrider workflow schema` lists the blocks.",
+    Reason.STEP_FAILED: "A step of the workflow failed on a frame; its branch gave no result for that frame.",
+    Reason.CAMERA_UNREACHABLE: "The camera cannot be opened. Check address, cable and password; the pipeline keeps trying.",
+    Reason.CAMERA_LOST: "The camera stopped delivering frames. The pipeline keeps trying to open it again.",
+    Reason.CAMERA_ENDED: "The file has come to its end.",
+    Reason.CAMERA_SOURCE_INVALID: "The camera's source is not of a known form. Use rtsp://…, http://…, a device number or a file.",
+    Reason.ENGINE_DOWN: "The engine process of the model is not running; it is being started again.",
+    Reason.ENGINE_TIMEOUT: "The engine did not answer in time.",
+    Reason.ENGINE_ERROR: "The engine failed on this request; the message holds its words.",
+    Reason.ENGINE_BUSY: "All slots of the engine are taken; the frame was not asked.",
+    Reason.PIPELINE_DOWN: "The camera's pipeline process is not running; it is being started again.",
+    Reason.PIPELINE_HUNG: "The camera's pipeline process gave no sign of life and was ended; it is being started again.",
+    Reason.AGENT_DOWN: "The agent was not running.",
+    Reason.STARTING: "The part has been started and has not given a result yet.",
+    Reason.PREPARE_TIMEOUT: "The new revision could not be made ready in time; the old one keeps serving.",
+    Reason.SWITCH_FAILED: "The pipelines could not take over the new revision; the old one keeps serving.",
+    Reason.INTERNAL: "An error inside Outrider. Please report it with the diagnostic bundle.",
+}

@@ -1,0 +1,77 @@
+"""What a device says of its state: the applied revision, the phase of an update, each object with its reason."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from pydantic import Field
+
+from wire.doc import Doc
+
+
+class Phase(str, Enum):
+    """The phases of an update (one device, one revision)."""
+
+    IDLE = "IDLE"
+    OFFERED = "OFFERED"
+    VERIFIED = "VERIFIED"
+    FETCHING = "FETCHING"
+    STAGED = "STAGED"
+    WAIT_WINDOW = "WAIT_WINDOW"
+    PREPARE = "PREPARE"
+    SHADOW = "SHADOW"
+    SWAPPING = "SWAPPING"
+    PROBATION = "PROBATION"
+    COMMITTED = "COMMITTED"
+    REJECTED = "REJECTED"
+    ROLLING_BACK = "ROLLING_BACK"
+    ROLLED_BACK = "ROLLED_BACK"
+
+
+class ObjectState(Doc):
+    """The state of one camera, model, workflow or pipeline. `state` is ok, starting, degraded, failed or refused."""
+
+    state: str
+    digest: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    since: float | None = None
+
+
+class SwapFigures(Doc):
+    """What a swap cost one pipeline. Times in milliseconds; `frame_period_ms` is the camera's nominal period."""
+
+    pipeline: str
+    last_frame_old: int | None = None
+    first_frame_new: int | None = None
+    frames_lost: int = 0
+    gap_ms: float | None = None
+    longest_gap_ms: float | None = None
+    frame_period_ms: float | None = None
+
+
+class Reported(Doc):
+    """The reported state. `revision` runs; `offered` is the newest seen, with its phase and what is wrong with it."""
+
+    revision: int = 0
+    offered: int = 0
+    phase: Phase = Phase.IDLE
+    reason: str | None = None
+    message: str | None = None
+    problems: tuple[dict[str, Any], ...] = ()
+    progress: float | None = None
+    agent_version: str = ""
+    cameras: dict[str, ObjectState] = Field(default_factory=dict)
+    models: dict[str, ObjectState] = Field(default_factory=dict)
+    workflows: dict[str, ObjectState] = Field(default_factory=dict)
+    pipelines: dict[str, ObjectState] = Field(default_factory=dict)
+    swaps: tuple[SwapFigures, ...] = ()
+
+
+class Connection(Doc):
+    """Birth (`online`) and last will (`offline`)."""
+
+    state: str
+    agent_version: str = ""
+    boot: str = ""
