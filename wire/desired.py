@@ -11,12 +11,13 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
-from wire import dsse
+from wire import dsse, source
 from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
 from wire.names import Digest, Name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
+from wire.redact import redact
 
 PAYLOAD_TYPE = "application/vnd.outrider.desired+json"
 
@@ -108,7 +109,16 @@ class Desired(Doc):
 
 def problems(desired: Desired) -> list[Problem]:
     """Everything in the document that makes no sense: names that point nowhere, a camera used twice."""
-    found: list[Problem] = []
+    found = [
+        Problem(
+            f"cameras.{name}.source",
+            Reason.CAMERA_SOURCE_INVALID,
+            f"{redact(camera.source)!r} is of no known form",
+            expected=source.EXPECTED,
+        )
+        for name, camera in desired.cameras.items()
+        if source.kind_of(camera.source) is None
+    ]
     taken: dict[str, str] = {}
     for name, pipeline in desired.pipelines.items():
         at = f"pipelines.{name}"

@@ -1,0 +1,1 @@
+"""Where frames come from: sources, and the thread that reads one of them."""

@@ -1,0 +1,48 @@
+# Everything runs in a virtual environment of its own, made on first use: `make test` and `make demo` need Python and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SOURCE ?=
+MODEL  ?=
+ARGS   ?=
+
+.PHONY: demo test test-long check bench test-gpu constraints clean system
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,fleet,dev]'
+	touch $@
+
+# Programs of the system that some tests use; a test whose program is missing is skipped and says so.
+system:
+	@bash .ci/system-programs
+
+demo: $(STAMP)
+	@$(BIN)/outrider demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+test: $(STAMP) system
+	$(BIN)/python -m pytest -m 'not long and not gpu' $(ARGS)
+
+test-long: $(STAMP) system
+	$(BIN)/python -m pytest -m long --timeout 1800 $(ARGS)
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest tests/gpu -m gpu -rs $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: $(STAMP)
+	@for name in pipeline_efficiency swap footprint workflow_overhead slot_roundtrip; do $(BIN)/python -m benchmarks.$$name --json; done
+
+# Names, versions and markers of everything the tests resolve; no address of any registry.
+constraints: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra gpu --extra openvino --extra fleet --extra dev --universal \
+	  --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o constraints.txt
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,88 @@
+"""Files, network streams and USB cameras through OpenCV's FFmpeg and V4L2 back ends."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+
+from runtime.camera.source import Kind, Properties, Source, file_path, kind_of
+from runtime.errors import SourceRefused, Transient
+from runtime.results import Image
+from wire.local import CameraSource
+from wire.reasons import Reason
+from wire.redact import redact
+
+OPEN_DEADLINE_MS = 10_000
+READ_DEADLINE_MS = 10_000
+"""FFmpeg gives a call up after this long; what hangs beyond it is the supervisor's business."""
+DECODE_THREADS = 1
+"""One decoding thread a camera: more do not help at camera rates, and steal time from the engine."""
+
+
+def open_camera(camera: CameraSource) -> Source:
+    """Open a camera.
+
+    :raises SourceRefused: the source cannot ever work (no known form, no such file)
+    :raises Transient: it cannot be opened now
+    """
+    kind = kind_of(camera)
+    if kind is Kind.FILE and not file_path(camera).is_file():
+        raise SourceRefused(
+            Reason.CAMERA_UNREACHABLE,
+            f"camera {camera.name!r}: no file {str(file_path(camera))!r}; correct the path",
+        )
+    capture = _capture(camera, kind)
+    if not capture.isOpened():
+        capture.release()
+        raise Transient(
+            Reason.CAMERA_UNREACHABLE,
+            f"camera {camera.name!r}: {redact(camera.source)} cannot be opened; check address, cable and password",
+        )
+    return OpenCvSource(capture)
+
+
+def _capture(camera: CameraSource, kind: Kind) -> cv2.VideoCapture:
+    if kind is Kind.DEVICE:
+        text = camera.source.strip()
+        return cv2.VideoCapture(int(text) if text.isdigit() else text, cv2.CAP_V4L2)
+    if kind is Kind.STREAM:
+        transport = str(camera.options.get("rtsp_transport", "tcp"))
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{transport}"
+    parameters = [
+        cv2.CAP_PROP_N_THREADS, int(camera.options.get("decode_threads", DECODE_THREADS)),
+    ]  # fmt: skip
+    if kind is Kind.STREAM:
+        parameters += [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_DEADLINE_MS,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_DEADLINE_MS,
+        ]  # fmt: skip
+    target = camera.source if kind is Kind.STREAM else str(file_path(camera))
+    return cv2.VideoCapture(target, cv2.CAP_FFMPEG, parameters)
+
+
+class OpenCvSource:
+    """An opened `cv2.VideoCapture`."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        self._properties = Properties(
+            int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            fps if 0.0 < fps <= 1000.0 else 0.0,
+        )
+
+    @property
+    def properties(self) -> Properties:
+        return self._properties
+
+    def advance(self) -> bool:
+        return bool(self._capture.grab())
+
+    def image(self) -> Image | None:
+        ok, image = self._capture.retrieve()
+        return image if ok else None
+
+    def close(self) -> None:
+        self._capture.release()

@@ -1,0 +1,87 @@
+"""`python -m runtime.pipeline --link-fd N`: a camera's process, started by the agent."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import uuid
+
+import cv2
+
+from runtime.camera.opencv import open_camera
+from runtime.camera.reader import CameraReader
+from runtime.errors import RuntimeFault
+from runtime.lifeline import hold
+from runtime.link import Link
+from runtime.model.attachment import AttachedEngine
+from runtime.pipeline.active import SLOTS, activate
+from runtime.pipeline.chores import Chores
+from runtime.pipeline.events import Held
+from runtime.pipeline.loop import PipelineLoop
+from wire import local
+from wire.reasons import Reason
+
+START_DEADLINE_S = 30.0
+ATTACH_DEADLINE_S = 10.0
+REFUSED_STATUS = 3
+"""Exit status of a pipeline that cannot work with what it was given; starting it again would not help."""
+
+
+def attach(model: local.ModelBinding) -> AttachedEngine:
+    return AttachedEngine(model.socket, model.digest, slots=SLOTS)
+
+
+def receive_start(link: Link) -> local.Start | None:
+    """The first message, or None when the agent goes away or stays silent."""
+    deadline_mono = time.monotonic() + START_DEADLINE_S
+    while not link.closed and time.monotonic() < deadline_mono:
+        for message in link.wait(0.5):
+            if isinstance(message, local.Start):
+                return message
+    return None
+
+
+def work(link: Link) -> int:
+    """The whole life of the process; its exit status."""
+    start = receive_start(link)
+    if start is None:
+        return 1
+    camera = start.camera.name
+    try:
+        active = activate(start.binding, camera, attach, 0.0)
+        reader = CameraReader(start.camera, open_camera)
+    except RuntimeFault as e:
+        problems = [problem.to_json() for problem in e.problems]
+        link.send(local.NotPrepared("", e.reason.value, str(e), problems))
+        link.flush(deadline_s=1.0)
+        return REFUSED_STATUS
+    except Exception as e:  # the boundary: a plug-in block may raise anything
+        logging.exception("pipeline cannot start")
+        link.send(local.NotPrepared("", Reason.INTERNAL.value, f"{type(e).__name__}: {e}"))
+        link.flush(deadline_s=1.0)
+        return REFUSED_STATUS
+    chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S), start.run_dir)
+    link.send(local.PipelineUp(os.getpid()))
+    return PipelineLoop(start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera)).run()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m runtime.pipeline", description="one camera's process")
+    parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the agent")
+    arguments = parser.parse_args()
+    hold()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # The engine has the other cores; OpenCV's own threads would only steal from it.
+    cv2.setNumThreads(1)
+    return work(Link(arguments.link_fd))
+
+
+if __name__ == "__main__":
+    status = main()
+    # A reader that hangs in a native call cannot be joined; the process must end all the same.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,126 @@
+"""A binding brought to life: engines attached, workflow compiled. Two of these exist during a swap."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.camera.reader import Frame
+from runtime.errors import RuntimeFault, Transient, WorkflowRefused
+from runtime.model.attachment import AttachedEngine
+from runtime.pipeline.events import Policy
+from runtime.workflow.compiler import Graph, compile_definition
+from runtime.workflow.executor import Executor, Run
+from runtime.workflow.values import ImageValue, VideoMetadata
+from wire.local import Binding, ModelBinding
+from wire.problem import Problem
+from wire.reasons import Reason
+
+SLOTS = 4
+"""Requests of one pipeline to one engine that may be under way: two frames, and as many crops at a time."""
+
+Attach = Callable[[ModelBinding], AttachedEngine]
+
+
+@dataclass
+class Active:
+    """What works on frames. `in_flight` counts the frames that were begun here and are not finished."""
+
+    binding: Binding
+    engines: dict[str, AttachedEngine]
+    executor: Executor
+    policy: Policy
+    camera: str
+    in_flight: int = 0
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Package digest by the workflow's model id: the provenance of every event."""
+        return {model_id: model.digest for model_id, model in self.binding.models.items()}
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {model_id: model.name for model_id, model in self.binding.models.items()}
+
+    @property
+    def attached(self) -> bool:
+        """Whether every engine can be asked."""
+        return all(engine.attached for engine in self.engines.values())
+
+    def begin(self, frame: Frame, fps: float) -> Run:
+        """Hand a frame to the models that need nothing but the picture."""
+        metadata = VideoMetadata(
+            video_identifier=self.camera,
+            frame_number=frame.seq,
+            frame_timestamp_wall=frame.captured_wall,
+            fps=fps,
+            comes_from_video_file=False,
+        )
+        return self.executor.begin({**self.binding.parameters, **self._images(frame, metadata)})
+
+    def _images(self, frame: Frame, metadata: VideoMetadata) -> dict[str, Any]:
+        return {name: ImageValue(frame.image, metadata) for name in self.executor.graph.image_inputs}
+
+    def close(self) -> None:
+        for engine in self.engines.values():
+            with contextlib.suppress(RuntimeFault, OSError):
+                engine.close()
+
+
+def read_workflow(path: str, binding: Binding) -> Graph:
+    """Compile the workflow of a binding.
+
+    :raises WorkflowRefused: with every problem; also when the workflow asks for models that the binding does not map
+    """
+    try:
+        definition = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as e:
+        raise WorkflowRefused(
+            Reason.WORKFLOW_INVALID, f"workflow {binding.workflow!r} cannot be read: {e}"
+        ) from e
+    graph = compile_definition(definition)
+    missing = sorted(set(graph.model_ids) - set(binding.models))
+    if missing:
+        problems = [
+            Problem(
+                f"models.{model_id}",
+                Reason.UNKNOWN_REFERENCE,
+                f"workflow {binding.workflow!r} asks for model {model_id!r}, which the pipeline does not map",
+                expected=f"a mapping for each of {sorted(graph.model_ids)}",
+                remedy="name a package for it under the pipeline's models",
+            )
+            for model_id in missing
+        ]
+        raise WorkflowRefused(Reason.UNKNOWN_REFERENCE, "; ".join(map(str, problems)), problems)
+    return graph
+
+
+def activate(binding: Binding, camera: str, attach: Attach, deadline_s: float) -> Active:
+    """Compile, then attach; with `deadline_s` 0 engines that are not there yet are attached later, by themselves.
+
+    :raises WorkflowRefused: the workflow cannot run
+    :raises Transient: an engine cannot be attached in time
+    """
+    graph = read_workflow(binding.workflow_path, binding)
+    engines: dict[str, AttachedEngine] = {}
+    deadline_mono = time.monotonic() + deadline_s
+    try:
+        for model_id in graph.model_ids:
+            engines[model_id] = attach(binding.models[model_id])
+        for model_id, engine in engines.items():
+            if deadline_s and not engine.connect(max(0.05, deadline_mono - time.monotonic())):
+                raise Transient(
+                    Reason.ENGINE_DOWN,
+                    f"engine of model {model_id!r} did not accept the pipeline within {deadline_s} s",
+                )
+        executor = Executor(graph, engines)
+    except BaseException:
+        for engine in engines.values():
+            engine.close()
+        raise
+    return Active(binding, engines, executor, Policy(binding.send, binding.min_interval_s), camera)

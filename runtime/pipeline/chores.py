@@ -1,0 +1,88 @@
+"""Work that must not hold up frames: preparing a binding, drawing a snapshot. One thread, a bounded queue."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+from runtime.errors import RuntimeFault
+from runtime.pipeline.active import Active
+from runtime.pipeline.snapshot import Seen, write
+from wire import local
+from wire.reasons import Reason
+
+MAX_WAITING = 8
+Done = tuple[local.Message, "Active | None"]
+
+
+class Chores:
+    """Runs chores one after the other; `fileno` is readable when one is done."""
+
+    def __init__(self, activate: Callable[[local.Binding], Active], run_dir: str) -> None:
+        self._activate = activate
+        self._run_dir = run_dir
+        self._waiting: queue.Queue[Callable[[], Done]] = queue.Queue(MAX_WAITING)
+        self._done: queue.Queue[Done] = queue.Queue()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        threading.Thread(target=self._work, name="chores", daemon=True).start()
+
+    def fileno(self) -> int:
+        return self._wake_fd
+
+    def done(self) -> list[Done]:
+        """The answers that are ready: a message for the agent, and with `Prepared` the binding brought to life."""
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return []
+        answers = []
+        while not self._done.empty():
+            answers.append(self._done.get_nowait())
+        return answers
+
+    def prepare(self, message: local.Prepare) -> None:
+        busy = local.NotPrepared(
+            message.ticket, Reason.PREPARE_TIMEOUT.value, "the pipeline is busy with other chores"
+        )
+        self._add(lambda: self._prepare(message), (busy, None))
+
+    def snapshot(self, message: local.TakeSnapshot, seen: Seen | None) -> None:
+        if seen is None:
+            self._finish((local.SnapshotTaken(message.rid, "", "there is no frame with a result yet"), None))
+            return
+        busy = local.SnapshotTaken(message.rid, "", "too many snapshots are waiting")
+        self._add(lambda: self._snapshot(message, seen), (busy, None))
+
+    def _add(self, chore: Callable[[], Done], otherwise: Done) -> None:
+        try:
+            self._waiting.put_nowait(chore)
+        except queue.Full:
+            self._finish(otherwise)
+
+    def _prepare(self, message: local.Prepare) -> Done:
+        try:
+            return local.Prepared(message.ticket), self._activate(message.binding)
+        except RuntimeFault as e:
+            problems = [problem.to_json() for problem in e.problems]
+            return local.NotPrepared(message.ticket, e.reason.value, str(e), problems), None
+        except (
+            Exception
+        ) as e:  # the boundary: a plug-in block may raise anything, and the old binding must go on
+            return local.NotPrepared(message.ticket, Reason.INTERNAL.value, f"{type(e).__name__}: {e}"), None
+
+    def _snapshot(self, message: local.TakeSnapshot, seen: Seen) -> Done:
+        try:
+            path = write(seen, self._run_dir, annotated=message.annotated, max_width_px=message.max_width_px)
+        except RuntimeFault as e:
+            return local.SnapshotTaken(message.rid, "", str(e)), None
+        return local.SnapshotTaken(message.rid, str(path), "", seen.frame.seq), None
+
+    def _work(self) -> None:
+        while True:
+            self._finish(self._waiting.get()())
+
+    def _finish(self, done: Done) -> None:
+        self._done.put(done)
+        os.eventfd_write(self._wake_fd, 1)

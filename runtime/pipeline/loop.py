@@ -1,0 +1,350 @@
+"""The pipeline's main loop: one thread that takes frames, keeps engines busy, gives results, obeys the agent.
+
+At most `DEPTH` frames are under way, so that the next frame is letterboxed while the engine works; answers are taken in order.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.camera.reader import CameraReader, Frame
+from runtime.camera.source import Pace, pace_of
+from runtime.link import Link
+from runtime.pipeline.active import Active
+from runtime.pipeline.chores import Chores
+from runtime.pipeline.events import Held
+from runtime.pipeline.ledger import Ledger
+from runtime.pipeline.snapshot import Seen
+from runtime.pipeline.swap import SwapRecord
+from runtime.results import NoAnswer
+from runtime.workflow.executor import Outcome, Run
+from runtime.workflow.serialise import to_json
+from wire import local
+from wire.reasons import Reason
+
+DEPTH = 2
+"""Frames under way at once."""
+ANSWER_DEADLINE_S = 5.0
+"""A frame without an answer after this long has none."""
+STATS_S = 1.0
+NO_FRAME_S = 5.0
+"""A streaming camera without a frame for this long is lost, whatever it says."""
+STOP_FLUSH_S = 2.0
+
+
+@dataclass
+class UnderWay:
+    """A frame that was begun."""
+
+    frame: Frame
+    active: Active
+    run: Run
+    deadline_mono: float
+
+
+class PipelineLoop:
+    """Owns everything of one camera's process. `run` returns the exit status."""
+
+    def __init__(
+        self, start: local.Start, link: Link, reader: CameraReader, active: Active, chores: Chores, held: Held
+    ) -> None:
+        self._start = start
+        self._link = link
+        self._reader = reader
+        self._active = active
+        self._chores = chores
+        self._held = held
+        self._every_frame = pace_of(start.camera) is Pace.FILE
+        self._ledger = Ledger(time.monotonic())
+        self._under_way: deque[UnderWay] = deque()
+        self._retiring: list[tuple[str, Active]] = []
+        self._prepared: tuple[str, Active] | None = None
+        self._record: SwapRecord | None = None
+        self._announce: str = ""
+        self._camera = local.CameraState("opening")
+        self._last_frame_mono = time.monotonic()
+        self._last_result_frame = -1
+        self._step_errors: dict[str, int] = {}
+        self._step_messages: dict[str, str] = {}
+        self._summary: dict[str, Any] = {}
+        self._seen: Seen | None = None
+        self._next_stats_mono = 0.0
+        self._stopping_mono = 0.0
+        self._poll = select.poll()
+        self._polled: set[int] = set()
+
+    def run(self) -> int:
+        """Work until told to stop, or until the agent is gone."""
+        self._reader.start()
+        while True:
+            self._wait()
+            if not self._obey():
+                return 0
+            self._pump()
+            self._finish_ready()
+            self._begin_waiting()
+            self._retire()
+            self._send()
+            if self._stopping_mono and self._may_end():
+                return 0
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        wanted = {self._link.fileno(), self._chores.fileno()}
+        if self._may_begin():
+            wanted.add(self._reader.fileno())
+        for active in self._living():
+            wanted |= {fd for engine in active.engines.values() if (fd := engine.fileno()) >= 0}
+        for fd in self._polled - wanted:
+            self._poll.unregister(fd)
+        for fd in wanted - self._polled:
+            self._poll.register(fd, select.POLLIN)
+        self._polled = wanted
+        deadline_mono = self._next_stats_mono
+        if self._under_way:
+            deadline_mono = min(deadline_mono, self._under_way[0].deadline_mono)
+        self._poll.poll(max(0.0, deadline_mono - time.monotonic()) * 1000)
+
+    def _living(self) -> list[Active]:
+        prepared = [self._prepared[1]] if self._prepared else []
+        return [self._active, *prepared, *(active for _, active in self._retiring)]
+
+    def _may_begin(self) -> bool:
+        if len(self._under_way) >= DEPTH or self._stopping_mono:
+            return False
+        return self._active.attached or not self._every_frame
+
+    def _pump(self) -> None:
+        for active in self._living():
+            for engine in active.engines.values():
+                engine.pump()
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def _begin_waiting(self) -> None:
+        self._reader.clear()
+        while self._may_begin() and (frame := self._reader.take()) is not None:
+            self._last_frame_mono = time.monotonic()
+            run = self._active.begin(frame, self._camera.fps)
+            self._active.in_flight += 1
+            self._under_way.append(UnderWay(frame, self._active, run, time.monotonic() + ANSWER_DEADLINE_S))
+            self._finish_ready()
+        self._take_news()
+
+    def _finish_ready(self) -> None:
+        while self._under_way:
+            oldest = self._under_way[0]
+            left_s = oldest.deadline_mono - time.monotonic()
+            if not oldest.run.ready() and left_s > 0:
+                return
+            self._under_way.popleft()
+            self._book(oldest, oldest.run.finish(max(0.0, left_s)))
+            oldest.active.in_flight -= 1
+
+    def _book(self, done: UnderWay, outcome: Outcome) -> None:
+        done_mono = time.monotonic()
+        for step, message in outcome.errors.items():
+            self._step_errors[step] = self._step_errors.get(step, 0) + 1
+            self._step_messages[step] = message[:500]
+        if outcome.no_answer is not None:
+            self._unanswered(done, outcome.no_answer, done_mono)
+            return
+        self._ledger.result(done.frame.captured_mono, done_mono)
+        self._note_swap(done, done_mono)
+        self._last_result_frame = done.frame.seq
+        self._seen = Seen(done.frame, outcome.predictions)
+        outputs = to_json(outcome.outputs[0]) if outcome.outputs else {}
+        self._summary = _short(outputs)
+        if done.active.policy.wants(outputs, done_mono):
+            self._make_event(done, outputs, outcome.errors)
+
+    def _unanswered(self, done: UnderWay, answer: NoAnswer, at_mono: float) -> None:
+        self._ledger.unanswered(answer.reason, at_mono)
+        if answer.message:
+            self._step_messages["model"] = answer.message[:500]
+
+    def _make_event(self, done: UnderWay, outputs: dict[str, Any], errors: dict[str, str]) -> None:
+        active = done.active
+        body = {
+            "camera": self._start.camera.name,
+            "pipeline": self._start.pipeline,
+            "revision": active.binding.revision,
+            "frame_seq": done.frame.seq,
+            "frame_wall": round(done.frame.captured_wall, 4),
+            "workflow": active.binding.workflow_digest,
+            "models": active.digests,
+            "model_names": active.names,
+            "outputs": outputs,
+            "errors": errors,
+        }
+        self._held.add(body, len(json.dumps(body)))
+
+    def _note_swap(self, done: UnderWay, done_mono: float) -> None:
+        if self._record is None:
+            return
+        if self._announce and done.active is self._active:
+            without = self._without_result()
+            period_s = 1.0 / (self._start.camera.fps or self._camera.fps or 25.0)
+            self._link.send(self._record.first_of_new(done.frame.seq, done_mono, without, period_s))
+            self._record, self._announce = None, ""
+        else:
+            self._record.result(done.frame.seq, done_mono)
+
+    def _without_result(self) -> int:
+        policies = sum(count for policy, count in self._ledger.skipped.items() if policy != "fps-limit")
+        return policies + sum(self._ledger.no_answer.values())
+
+    # --- camera -------------------------------------------------------------------------------------------------------
+
+    def _take_news(self) -> None:
+        states, skipped, total = self._reader.news()
+        self._ledger.frames_seen(total, skipped)
+        for state in states:
+            self._camera = state
+            self._link.send(state)
+            if state.state == "lost":
+                self._ledger.blind(Reason(state.reason), time.monotonic())
+            elif state.state == "ended":
+                self._ledger.ended()
+
+    def _watch_camera(self, at_mono: float) -> None:
+        silent_s = at_mono - self._last_frame_mono
+        if (
+            self._camera.state == "streaming"
+            and silent_s > NO_FRAME_S
+            and not self._under_way
+            and self._may_begin()
+        ):
+            self._ledger.blind(Reason.CAMERA_LOST, at_mono)
+
+    # --- the agent ----------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> bool:
+        for message in self._link.receive():
+            if isinstance(message, local.EventsKept):
+                self._held.kept(message.number)
+            elif isinstance(message, local.Prepare):
+                self._drop_prepared()
+                self._record = self._new_record(message.ticket)
+                self._chores.prepare(message)
+            elif isinstance(message, local.Commit):
+                self._commit(message.ticket)
+            elif isinstance(message, local.Abandon):
+                self._drop_prepared()
+                self._record = None
+            elif isinstance(message, local.TakeSnapshot):
+                self._chores.snapshot(message, self._seen)
+            elif isinstance(message, local.Stop):
+                self._stopping_mono = time.monotonic()
+        for reply, active in self._chores.done():
+            if active is not None and isinstance(reply, local.Prepared):
+                self._prepared = (reply.ticket, active)
+            self._link.send(reply)
+        return not self._link.closed
+
+    def _new_record(self, ticket: str) -> SwapRecord:
+        return SwapRecord(
+            ticket, self._last_result_frame, self._ledger.last_result_mono, self._without_result()
+        )
+
+    def _commit(self, ticket: str) -> None:
+        if self._prepared is None or self._prepared[0] != ticket:
+            message = f"ticket {ticket!r} is not prepared"
+            self._link.send(local.NotPrepared(ticket, Reason.SWITCH_FAILED.value, message))
+            return
+        _, active = self._prepared
+        self._prepared = None
+        active.executor.adopt(self._active.executor)
+        self._retiring.append((ticket, self._active))
+        self._active = active
+        self._announce = ticket
+        self._record = self._record or self._new_record(ticket)
+
+    def _drop_prepared(self) -> None:
+        if self._prepared is not None:
+            self._prepared[1].close()
+            self._prepared = None
+
+    def _retire(self) -> None:
+        for entry in [entry for entry in self._retiring if entry[1].in_flight == 0]:
+            ticket, active = entry
+            self._retiring.remove(entry)
+            for engine in active.engines.values():
+                if (fd := engine.fileno()) in self._polled:
+                    self._poll.unregister(fd)
+                    self._polled.discard(fd)
+            active.close()
+            self._link.send(local.Drained(ticket))
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        for event in self._held.due():
+            self._link.send(event)
+        at_mono = time.monotonic()
+        if at_mono >= self._next_stats_mono:
+            self._next_stats_mono = at_mono + STATS_S
+            self._watch_camera(at_mono)
+            self._link.send(self._stats(at_mono))
+        self._link.flush()
+
+    def _stats(self, at_mono: float) -> local.PipelineStats:
+        ledger, rates = self._ledger, self._ledger.rates(at_mono)
+        return local.PipelineStats(
+            ledger.frames,
+            ledger.results,
+            ledger.no_answer,
+            ledger.skipped,
+            rates.fps,
+            rates.latency_p50_ms,
+            rates.latency_p95_ms,
+            ledger.blind_s,
+            ledger.blind_cause,
+            ledger.blind_since_mono,
+            ledger.first_result_mono,
+            ledger.last_result_mono,
+            self._held.total,
+            self._held.dropped,
+            self._step_errors,
+            self._step_messages,
+            self._summary,
+            self._active.digests,
+            self._active.binding.workflow_digest,
+            self._active.binding.revision,
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _may_end(self) -> bool:
+        waited_s = time.monotonic() - self._stopping_mono
+        if (self._under_way or len(self._held)) and waited_s < STOP_FLUSH_S:
+            self._next_stats_mono = min(self._next_stats_mono, time.monotonic() + 0.05)
+            return False
+        self._link.send(self._stats(time.monotonic()))
+        self._link.flush()
+        self._reader.stop()
+        self._drop_prepared()
+        for active in self._living():
+            active.close()
+        return True
+
+
+def _short(outputs: dict[str, Any]) -> dict[str, Any]:
+    """What a person wants to see of the outputs each second: plain values, and counts in place of lists."""
+    short: dict[str, Any] = {}
+    for name, value in list(outputs.items())[:16]:
+        if isinstance(value, dict) and isinstance(value.get("predictions"), list):
+            short[name] = len(value["predictions"])
+        elif isinstance(value, str):
+            short[name] = value[:80]
+        elif value is None or isinstance(value, (bool, int, float)):
+            short[name] = value
+        elif isinstance(value, list):
+            short[name] = len(value)
+    return short

@@ -1,0 +1,122 @@
+"""The arrows between packages: read from the imports, so that a wrong one fails here and not in a year."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("wire", "runtime", "agent", "fleet", "outrider")
+ALLOWED = {
+    "wire": set(),
+    "runtime": {"wire"},
+    "agent": {"wire"},
+    "fleet": {"wire"},
+    "outrider": {"wire", "runtime", "agent", "fleet"},
+}
+FORBIDDEN = {
+    "agent": {"numpy", "cv2", "onnxruntime", "tensorrt", "onnx", "supervision"},
+    "wire": {"numpy", "cv2", "onnxruntime", "paho", "httpx", "socket", "sqlite3", "time", "asyncio"},
+    "fleet": {"numpy", "cv2", "onnxruntime", "tensorrt"},
+    "runtime": {"paho", "httpx", "sqlalchemy", "fastapi"},
+}
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "shared"}
+LIGHT_PROCESSES = {
+    "import wire.local, wire.redact": {"pydantic", "cryptography", "numpy"},
+    "import runtime.pipeline.__main__": {
+        "onnxruntime",
+        "tensorrt",
+        "paho",
+        "pydantic",
+        "onnx",
+        "supervision",
+        "scipy",
+    },
+    "import runtime.model.process": {"paho", "pydantic", "supervision", "scipy"},
+    "import agent.daemon": {"numpy", "cv2", "onnxruntime"},
+    "import outrider": {"numpy", "cv2", "pydantic", "onnxruntime"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(path: Path, module: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def heads(path: Path, module: str) -> set[str]:
+    return {name.split(".")[0] for name in imports(path, module)}
+
+
+def test_every_package_imports_only_what_the_design_allows() -> None:
+    wrong = [
+        f"{module} imports {head}"
+        for module, path in modules()
+        for head in heads(path, module) & set(OURS)
+        if head != (own := module.split(".")[0]) and head not in ALLOWED[own]
+    ]
+    assert not wrong
+
+
+def test_no_package_imports_a_library_that_is_not_its_business() -> None:
+    wrong = [
+        f"{module} imports {head}"
+        for module, path in modules()
+        for head in heads(path, module) & FORBIDDEN.get(module.split(".")[0], set())
+    ]
+    assert not wrong
+
+
+def test_modules_import_each_other_in_no_cycle() -> None:
+    known = dict(modules())
+    graph = {module: top_level_imports(path) & set(known) - {module} for module, path in known.items()}
+    done: set[str] = set()
+    for start in graph:
+        walk(start, graph, [], done)
+
+
+def top_level_imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return found
+
+
+def walk(module: str, graph: dict[str, set[str]], trail: list[str], done: set[str]) -> None:
+    assert module not in trail, " → ".join([*trail[trail.index(module) :], module])
+    if module in done:
+        return
+    for following in graph[module]:
+        walk(following, graph, [*trail, module], done)
+    done.add(module)
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert not [module for module, _ in modules() if module.split(".")[-1] in DRAWERS]
+
+
+@pytest.mark.parametrize("statement", LIGHT_PROCESSES)
+def test_a_light_process_does_not_load_what_it_does_not_use(statement: str) -> None:
+    code = f"import sys\n{statement}\nprint(sorted({LIGHT_PROCESSES[statement]!r} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert out.stdout.strip() == "[]", out.stdout + out.stderr
