@@ -2,6 +2,7 @@
 
 RuntimeFault
 ├── Transient          try again: the camera is off, the engine restarts
+│   └── LinkFull           the agent does not read its link: keep the message, send it later
 ├── Refused            bad input: report and stop
 │   ├── ModelRefused       a package, graph or golden check that cannot serve
 │   ├── WorkflowRefused    a definition with problems, all of them listed
@@ -28,6 +29,18 @@ class RuntimeFault(Exception):
 
 class Transient(RuntimeFault):
     """Try again."""
+
+
+class LinkFull(Transient):
+    """The agent has not read its link for so long that the bounded buffer is full."""
+
+    def __init__(self, pending_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            Reason.AGENT_DOWN,
+            f"the agent has not read {pending_bytes} bytes of its link, at most {limit_bytes} are kept: send later",
+        )
+        self.pending_bytes = pending_bytes
+        self.limit_bytes = limit_bytes
 
 
 class Refused(RuntimeFault):
