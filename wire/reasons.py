@@ -59,6 +59,16 @@ class Reason(str, Enum):
     PIPELINE_HUNG = "pipeline-hung"
     AGENT_DOWN = "agent-down"
     STARTING = "starting"
+    # control plane
+    NOT_AUTHENTICATED = "not-authenticated"
+    NOT_ALLOWED = "not-allowed"
+    NOT_FOUND = "not-found"
+    TOKEN_INVALID = "token-invalid"
+    NAME_TAKEN = "name-taken"
+    NO_RESPONSE = "no-response"
+    BROKER_UNAVAILABLE = "broker-unavailable"
+    CHECK_FAILED = "check-failed"
+    CONFIG_INVALID = "config-invalid"
     # updates
     PREPARE_TIMEOUT = "prepare-timeout"
     SWITCH_FAILED = "switch-failed"
@@ -113,6 +123,15 @@ TEXTS: dict[Reason, str] = {
     Reason.PIPELINE_HUNG: "The camera's pipeline process gave no sign of life and was ended; it is being started again.",
     Reason.AGENT_DOWN: "The agent was not running.",
     Reason.STARTING: "The part has been started and has not given a result yet.",
+    Reason.NOT_AUTHENTICATED: "The request carries no valid bearer token. Give one with --token or OUTRIDER_FLEET_TOKEN.",
+    Reason.NOT_ALLOWED: "The token's role or device does not allow this. Use a token with the right role.",
+    Reason.NOT_FOUND: "The control plane knows nothing of that name. List what there is.",
+    Reason.TOKEN_INVALID: "The enrolment token is unknown, used up or expired. Make a new one: `outrider fleet token create`.",
+    Reason.NAME_TAKEN: "The name belongs to something else already. Choose another, or allow the replacement.",
+    Reason.NO_RESPONSE: "The device did not answer before the deadline. See whether it is online, then ask again.",
+    Reason.BROKER_UNAVAILABLE: "The MQTT broker cannot be reached. The control plane keeps trying; see its log.",
+    Reason.CHECK_FAILED: "The check of an upload crashed or exceeded its time or memory, so the upload was refused.",
+    Reason.CONFIG_INVALID: "The configuration file is wrong; each problem names its field.",
     Reason.PREPARE_TIMEOUT: "The new revision could not be made ready in time; the old one keeps serving.",
     Reason.SWITCH_FAILED: "The pipelines could not take over the new revision; the old one keeps serving.",
     Reason.INTERNAL: "An error inside Outrider. Please report it with the diagnostic bundle.",
