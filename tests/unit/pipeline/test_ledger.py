@@ -1,0 +1,71 @@
+"""The books of a camera: exactly one outcome a frame, blind time with its cause."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.pipeline.ledger import Ledger
+from wire.reasons import Reason
+
+OUTCOMES = st.lists(st.sampled_from(["result", "engine-down", "engine-timeout", "skip"]), max_size=60)
+
+
+@given(OUTCOMES)
+def test_every_frame_has_exactly_one_outcome(outcomes: list[str]) -> None:
+    ledger = Ledger(0.0)
+    for number, outcome in enumerate(outcomes, 1):
+        ledger.frames_seen(number, {"latest-frame-wins": 1} if outcome == "skip" else {})
+        if outcome == "result":
+            ledger.result(number - 0.05, number)
+        elif outcome != "skip":
+            ledger.unanswered(Reason(outcome), number)
+    assert ledger.in_flight == 0
+    assert ledger.results + sum(ledger.no_answer.values()) + sum(ledger.skipped.values()) == len(outcomes)
+
+
+@given(OUTCOMES)
+def test_booked_blind_time_never_exceeds_the_time_since_the_first_result(outcomes: list[str]) -> None:
+    ledger = Ledger(0.0)
+    for number, outcome in enumerate(outcomes, 1):
+        if outcome == "result":
+            ledger.result(number, number)
+        elif outcome != "skip":
+            ledger.unanswered(Reason(outcome), number)
+    assert sum(ledger.blind_s.values()) <= len(outcomes)
+
+
+def test_blind_time_reaches_from_the_last_result_to_the_next_under_its_first_cause() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(0.9, 1.0)
+    ledger.unanswered(Reason.ENGINE_DOWN, 1.5)
+    ledger.blind(Reason.CAMERA_LOST, 3.0)
+    ledger.result(3.9, 4.0)
+    assert ledger.blind_s == {"engine-down": 3.0}
+    assert ledger.blind_cause == ""
+
+
+def test_time_before_the_first_result_is_shown_but_not_booked() -> None:
+    ledger = Ledger(10.0)
+    assert (ledger.blind_cause, ledger.blind_since_mono) == ("starting", 10.0)
+    ledger.blind(Reason.CAMERA_UNREACHABLE, 11.0)
+    assert (ledger.blind_cause, ledger.blind_since_mono) == ("camera-unreachable", 10.0)
+    ledger.result(11.9, 12.0)
+    assert ledger.blind_s == {}
+    assert ledger.first_result_mono == 12.0
+
+
+def test_a_file_at_its_end_is_not_blind() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(0.9, 1.0)
+    ledger.ended()
+    assert ledger.blind_cause == ""
+
+
+def test_rates_cover_the_last_ten_seconds_only() -> None:
+    ledger = Ledger(0.0)
+    for i in range(300):
+        ledger.result(i / 10, i / 10 + (0.2 if i < 100 else 0.02))
+    rates = ledger.rates(30.0)
+    assert 9.5 <= rates.fps <= 10.5
+    assert rates.latency_p95_ms == 20.0
