@@ -1,0 +1,26 @@
+"""How a benchmark is called and how it answers: `--json` prints one object, otherwise a line for each figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+
+def run(measure: Callable[[], dict[str, Any]], budgets: dict[str, str]) -> None:
+    """Measure, then print the figures with the machine they were taken on."""
+    parser = argparse.ArgumentParser(description=measure.__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    figures = {
+        **measure(),
+        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "load_1m": os.getloadavg()[0]},
+    }
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:32} {value}" + (f"   (budget {budgets[name]})" if name in budgets else ""))
