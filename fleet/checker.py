@@ -1,0 +1,124 @@
+"""The check of an upload: the runtime itself, in a child process with limits, never in this one.
+
+A hostile or broken file may crash or exhaust the child; that is a refusal with a reason, nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.confined import Bounds
+from wire import local
+from wire.errors import Malformed
+from wire.reasons import Reason
+
+OUTPUT_BYTES = local.MAX_LINE_BYTES
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "model": (sys.executable, "-m", "runtime.model.check"),
+    "workflow": (sys.executable, "-m", "runtime.workflow.check"),
+}
+_KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Runs checks. `commands` maps a kind (model, workflow) to the program that gets the path as its last argument."""
+
+    bounds: Bounds
+    wall_s: float
+    scratch: Path
+    commands: Mapping[str, Sequence[str]] = COMMANDS
+
+    async def check(self, kind: str, path: Path) -> local.CheckResult:
+        """The verdict on the file or directory; a child that crashes, hangs or talks nonsense refuses it."""
+        command = self.bounds.command([*self.commands[kind], str(path)])
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment(),
+            start_new_session=True,
+        )
+        try:
+            out, err = await asyncio.wait_for(_outputs(process), self.wall_s)
+        except asyncio.TimeoutError:
+            return _refusal(f"the {kind} check did not end within {self.wall_s:.0f} s")
+        except Malformed as e:
+            return _refusal(f"the {kind} check answered too much: {e}")
+        finally:
+            await _end(process)
+        return _verdict(kind, process.returncode or 0, out, err)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        scratch = str(self.scratch)
+        return {
+            **kept,
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "XDG_CACHE_HOME": scratch,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = await asyncio.gather(_bounded(process.stdout, keep=False), _bounded(process.stderr, keep=True))
+    await process.wait()
+    return out, err
+
+
+async def _bounded(stream: asyncio.StreamReader, keep: bool) -> bytes:
+    """Everything the stream says; where `keep` is set only its end is kept, else too much is an error."""
+    said = bytearray()
+    while chunk := await stream.read(65536):
+        said += chunk
+        if len(said) > OUTPUT_BYTES:
+            if not keep:
+                raise Malformed(f"more than {OUTPUT_BYTES} bytes")
+            del said[:-4096]
+    return bytes(said)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill the child and whatever it started; they are a process group of their own."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    await process.wait()
+
+
+def _verdict(kind: str, status: int, out: bytes, err: bytes) -> local.CheckResult:
+    lines = [line for line in out.splitlines() if line.strip()]
+    try:
+        result = local.decode(lines[-1]) if lines else None
+    except Malformed:
+        result = None
+    if isinstance(result, local.CheckResult) and (status == 0 or not result.ok):
+        return result
+    how = (
+        f"was ended by signal {-status} ({_signal(-status)})" if status < 0 else f"ended with status {status}"
+    )
+    words = err.decode(errors="replace").strip().splitlines()
+    last = f"; its last words: {words[-1][:300]}" if words else ""
+    return _refusal(f"the {kind} check {how} without a verdict{last}")
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _refusal(message: str) -> local.CheckResult:
+    return local.CheckResult(ok=False, reason=Reason.CHECK_FAILED.value, message=message)

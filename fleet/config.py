@@ -1,0 +1,135 @@
+"""The configuration of a control plane: `fleet.toml` in its data directory, and where everything lies in there."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fleet.errors import Misconfigured
+from fleet.files import write_atomic
+from wire.names import Name
+from wire.problem import Problem, shown
+from wire.reasons import Reason
+
+_toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Http(_Section):
+    """Where the API listens. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class Broker(_Section):
+    """Which broker. `auto` is mosquitto where it is found, else amqtt.
+
+    `host` is where the broker listens (or, for `external`, where it is); `advertise_host` what devices are told, by
+    default the host by which they reached the API. Port 0 takes a free one and keeps it. `username` and `password` are
+    the control plane's own at an external broker.
+    """
+
+    kind: Literal["auto", "mosquitto", "amqtt", "external"] = "auto"
+    host: str = "127.0.0.1"
+    port: int = Field(default=1883, ge=0, le=65535)
+    advertise_host: str = ""
+    tls: bool = False
+    username: str = ""
+    password: str = Field(default="", repr=False)
+
+
+class Limits(_Section):
+    """Bounds of uploads, checks and kept history."""
+
+    upload_bytes: int = Field(default=2 * GIB, ge=1)
+    unpacked_bytes: int = Field(default=4 * GIB, ge=1)
+    workflow_bytes: int = Field(default=4 * MIB, ge=1)
+    body_bytes: int = Field(default=1 * MIB, ge=1)
+    check_wall_s: float = Field(default=180.0, gt=0)
+    check_cpu_s: int = Field(default=240, ge=1)
+    check_memory_bytes: int = Field(default=12 * GIB, ge=1)
+    checks_at_once: int = Field(default=1, ge=1)
+    history_days: float = Field(default=7.0, gt=0)
+    events_days: float = Field(default=30.0, gt=0)
+    desired_days: float = Field(default=30.0, gt=0)
+    enrolment_token_hours: float = Field(default=24.0, gt=0)
+    receive_maximum: int = Field(default=10_000, ge=1, le=65535)
+
+
+class Config(_Section):
+    """Everything in `fleet.toml`. `database` and `objects` are URLs; empty means inside the data directory."""
+
+    fleet: Name = "default"
+    database: str = Field(default="", repr=False)
+    http: Http = Http()
+    broker: Broker = Broker()
+    limits: Limits = Limits()
+
+
+class DataDir:
+    """The paths inside a data directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.config = self.root / "fleet.toml"
+        self.database = self.root / "fleet.db"
+        self.objects = self.root / "objects"
+        self.uploads = self.root / "uploads"
+        self.broker = self.root / "broker"
+        self.state_key = self.root / "keys" / "state.pem"
+        self.control_password = self.root / "keys" / "broker-password"
+        self.admin_token = self.root / "admin-token"
+        self.serve = self.root / "serve.json"
+        self.lock = self.root / "serve.lock"
+
+    def database_url(self, config: Config) -> str:
+        return config.database or f"sqlite:///{self.database}"
+
+
+def load(data: DataDir) -> Config:
+    """Read the configuration.
+
+    :raises Misconfigured: there is none, or with every problem of it
+    """
+    try:
+        document: dict[str, Any] = _toml.loads(data.config.read_text())
+    except FileNotFoundError as e:
+        raise Misconfigured(
+            Reason.CONFIG_INVALID,
+            f"{data.root} is no control plane: fleet.toml is missing; make one with `outrider fleet init {data.root}`",
+        ) from e
+    except (ValueError, OSError) as e:
+        raise Misconfigured(Reason.CONFIG_INVALID, f"{data.config} cannot be read: {e}") from e
+    try:
+        return Config.model_validate(document)
+    except ValidationError as e:
+        problems = [
+            Problem(
+                ".".join(map(str, error["loc"])),
+                Reason.CONFIG_INVALID,
+                f"{shown(error['input'])} cannot be used",
+                error["msg"],
+            )
+            for error in e.errors(include_url=False)
+        ]
+        listed = "; ".join(map(str, problems))
+        raise Misconfigured(
+            Reason.CONFIG_INVALID, f"{data.config} has {len(problems)} problem(s): {listed}", problems
+        ) from e
+
+
+def save(data: DataDir, config: Config) -> None:
+    """Write the configuration with every default spelled out, readable by its owner only (it may hold a password)."""
+    write_atomic(data.config, tomli_w.dumps(config.model_dump(mode="json")).encode(), 0o600)

@@ -1,0 +1,115 @@
+"""The database: connections, transactions, migrations.
+
+SQLite runs in WAL mode with synchronous=FULL, because a revision that was published must not be forgotten by a power
+cut. Writing transactions begin IMMEDIATE, so that two of them queue up instead of failing in the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from fleet.errors import Misconfigured
+from wire.reasons import Reason
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a writer waits for another one."""
+
+_WRITE = "outrider_write"
+
+
+class Database:
+    """Sessions for reading and for writing. Thread-safe; close it when done."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self.engine.dialect.name == "sqlite":
+            _prepare_sqlite(self.engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database and changes nothing."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back on an exception."""
+        engine = self.engine.execution_options(**{_WRITE: True})
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def insert_ignoring(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert the rows, passing over those whose key is taken; how many were new."""
+    if not rows:
+        return 0
+    target: Table = table.__table__
+    if session.get_bind().dialect.name == "postgresql":
+        result: Any = session.execute(postgresql.insert(target).values(list(rows)).on_conflict_do_nothing())
+        return int(result.rowcount)
+    new = 0
+    for row in rows:
+        outcome: Any = session.execute(sqlite.insert(target).values(row).on_conflict_do_nothing())
+        new += int(outcome.rowcount)
+    return new
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the schema of this version, creating it where there is none."""
+    command.upgrade(_alembic(url), "head")
+
+
+def check_schema(database: Database) -> None:
+    """:raises Misconfigured: the database cannot be reached, or its schema is not the one of this version"""
+    want = ScriptDirectory.from_config(_alembic("")).get_current_head()
+    try:
+        with database.engine.connect() as connection:
+            got = MigrationContext.configure(connection).get_current_revision()
+    except OperationalError as e:
+        raise Misconfigured(Reason.CONFIG_INVALID, f"the database cannot be opened: {e.orig}") from e
+    if got != want:
+        raise Misconfigured(
+            Reason.CONFIG_INVALID,
+            f"the database has schema {got}, this version needs {want}; "
+            "stop every control plane, make a backup, run `outrider fleet init DIR --migrate`",
+        )
+
+
+def _alembic(url: str) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = url
+    return config

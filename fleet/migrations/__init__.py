@@ -1,0 +1,1 @@
+"""The schema's history. A release only adds migrations; the newest one is what `serve` demands."""

@@ -1,0 +1,208 @@
+"""The tables. Portable types only: the same model runs on SQLite and PostgreSQL. Times are wall-clock seconds since the epoch.
+
+Tokens are kept as the SHA-256 of 256 random bits. Versions, desired revisions, events and the audit log are only added to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAME = String(64)
+DIGEST = String(71)
+HASH = String(64)
+ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only for INTEGER keys."""
+
+
+class Base(DeclarativeBase):
+    """Constraints have names, so that later migrations can change them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = dict.fromkeys(
+        (dict[str, Any], list[str], dict[str, str]), JSON
+    )
+
+
+class Device(Base):
+    """A device, with the last of everything it said."""
+
+    __tablename__ = "devices"
+
+    id: Mapped[str] = mapped_column(NAME, primary_key=True)
+    created_at: Mapped[float] = mapped_column(Float)
+    enrolled_at: Mapped[float] = mapped_column(Float)
+    public_key: Mapped[str] = mapped_column(String(64), default="")
+    labels: Mapped[dict[str, str]]
+    token_hash: Mapped[str] = mapped_column(HASH, unique=True)
+    broker_hash: Mapped[str] = mapped_column(String(200))
+    presence: Mapped[str] = mapped_column(String(16), default="never")
+    presence_at: Mapped[float | None] = mapped_column(Float)
+    agent_version: Mapped[str] = mapped_column(String(64), default="")
+    last_seen_at: Mapped[float | None] = mapped_column(Float)
+    reported: Mapped[dict[str, Any] | None]
+    reported_at: Mapped[float | None] = mapped_column(Float)
+    health: Mapped[dict[str, Any] | None]
+    health_at: Mapped[float | None] = mapped_column(Float)
+
+
+class EnrolmentToken(Base):
+    """A one-time token. `device` binds it to a name; `replace` lets that name be taken over by a new identity."""
+
+    __tablename__ = "enrolment_tokens"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    hash: Mapped[str] = mapped_column(HASH, unique=True)
+    device: Mapped[str | None] = mapped_column(NAME)
+    replace: Mapped[bool] = mapped_column(default=False)
+    labels: Mapped[dict[str, str]]
+    created_at: Mapped[float] = mapped_column(Float)
+    created_by: Mapped[str] = mapped_column(NAME)
+    expires_at: Mapped[float] = mapped_column(Float)
+    used_at: Mapped[float | None] = mapped_column(Float)
+    used_by: Mapped[str | None] = mapped_column(NAME)
+
+
+class ApiToken(Base):
+    """A bearer token of a person or program."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    hash: Mapped[str] = mapped_column(HASH, unique=True)
+    name: Mapped[str] = mapped_column(NAME)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[float] = mapped_column(Float)
+    created_by: Mapped[str] = mapped_column(NAME)
+    expires_at: Mapped[float | None] = mapped_column(Float)
+    revoked_at: Mapped[float | None] = mapped_column(Float)
+
+
+class StoredObject(Base):
+    """Bytes in the object store, named by their SHA-256."""
+
+    __tablename__ = "objects"
+
+    digest: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class ArtifactFile(Base):
+    """Which objects an artifact (a model's manifest) consists of."""
+
+    __tablename__ = "artifact_files"
+
+    artifact: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    path: Mapped[str] = mapped_column(String(200), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("objects.digest"), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Version(Base):
+    """An immutable version of a model or a workflow. `kind` is model or workflow; versions of a name count from 1."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("kind", "name", "digest"),)
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(ForeignKey("objects.digest"), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    card: Mapped[dict[str, Any]]
+    created_at: Mapped[float] = mapped_column(Float)
+    created_by: Mapped[str] = mapped_column(NAME)
+
+
+class DesiredRevision(Base):
+    """A desired state of one device: the document and its signed form."""
+
+    __tablename__ = "desired"
+
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    document: Mapped[dict[str, Any]]
+    signed: Mapped[dict[str, Any]]
+    digests: Mapped[list[str]]
+    created_at: Mapped[float] = mapped_column(Float)
+    created_by: Mapped[str] = mapped_column(NAME)
+    expires_at: Mapped[float | None] = mapped_column(Float)
+
+
+class HealthRow(Base):
+    """One health message, its figures only; the whole document of the last one is with the device."""
+
+    __tablename__ = "health_history"
+    __table_args__ = (Index("ix_health_history_device_received_at", "device", "received_at"),)
+
+    row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(NAME)
+    at: Mapped[float] = mapped_column(Float)
+    received_at: Mapped[float] = mapped_column(Float, index=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    figures: Mapped[dict[str, Any]]
+
+
+class EventRow(Base):
+    """One event. `id` is the envelope's: a second delivery by the same device finds it taken."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("device", "id"), Index("ix_events_device_row", "device", "row"))
+
+    row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(128))
+    device: Mapped[str] = mapped_column(NAME)
+    camera: Mapped[str] = mapped_column(NAME)
+    frame_seq: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[float] = mapped_column(Float)
+    received_at: Mapped[float] = mapped_column(Float, index=True)
+    body: Mapped[dict[str, Any]]
+
+
+class ResponseRow(Base):
+    """A command and, once it has come, the answer to it."""
+
+    __tablename__ = "responses"
+
+    rid: Mapped[str] = mapped_column(NAME, primary_key=True)
+    device: Mapped[str] = mapped_column(NAME, index=True)
+    name: Mapped[str] = mapped_column(NAME)
+    issued_at: Mapped[float] = mapped_column(Float)
+    issued_by: Mapped[str] = mapped_column(NAME)
+    expires_at: Mapped[float] = mapped_column(Float)
+    answered_at: Mapped[float | None] = mapped_column(Float)
+    body: Mapped[dict[str, Any] | None]
+
+
+class AuditRow(Base):
+    """Who did what to what. Never changed, never deleted."""
+
+    __tablename__ = "audit"
+
+    row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]]
