@@ -67,6 +67,20 @@ class DecodeSpec:
 
 
 @dataclass(frozen=True)
+class GoldenSpec:
+    """A picture in the package and what the model must find in it.
+
+    `box_tolerance`: of the picture's longer side; `score_tolerance`: absolute. Both say what another engine or precision may
+    differ from FP32 on a CPU.
+    """
+
+    image: str = "golden/image.png"
+    expected: str = "golden/expected.json"
+    box_tolerance: float = 0.005
+    score_tolerance: float = 0.02
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The content of `model.toml` that matters when the model runs."""
 
@@ -80,3 +94,7 @@ class ModelSpec:
     precision: str = "fp32"
     recognised: str = ""
     """Why the packer chose this family, in words."""
+    external: tuple[str, ...] = ()
+    """Files beside the graph that hold its weights, where it is too large for one."""
+    golden: GoldenSpec | None = None
+    """None where the package was made without: its results cannot be checked."""

@@ -1,0 +1,44 @@
+"""What runs a graph: one module an engine, behind the protocol of `backend.py`.
+
+Which one is chosen by name; `auto` takes the first of the list that this machine can run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from runtime.errors import ModelRefused
+from runtime.model.backends.backend import Backend, RunOptions
+from wire.problem import nearest
+from wire.reasons import Reason
+
+Opener: TypeAlias = Callable[[Path | bytes, RunOptions], Backend]
+
+ENGINES: dict[str, str] = {
+    "auto": "runtime.model.backends.onnxruntime:open_best",
+    "onnxruntime": "runtime.model.backends.onnxruntime:open_best",
+    "onnxruntime-cpu": "runtime.model.backends.onnxruntime:open_cpu",
+    "onnxruntime-cuda": "runtime.model.backends.onnxruntime:open_cuda",
+}
+"""Name → `module:function`. The function raises ModelRefused(ENGINE_UNAVAILABLE) where it cannot run here."""
+
+
+def open_backend(name: str, graph: Path | bytes, options: RunOptions) -> Backend:
+    """Load a graph into the engine of this name.
+
+    :raises ModelRefused: no such engine, not available on this machine, or it cannot load the graph
+    """
+    target = ENGINES.get(name)
+    if target is None:
+        hint = nearest(name, ENGINES)
+        raise ModelRefused(
+            Reason.ENGINE_UNAVAILABLE,
+            f"no engine is called {name!r}; expected one of {', '.join(ENGINES)}"
+            + (f"; {hint}" if hint else ""),
+        )
+    module, _, function = target.partition(":")
+    opener: Opener = getattr(importlib.import_module(module), function)
+    return opener(graph, options)

@@ -1,0 +1,183 @@
+"""What a model family is: how it is recognised in a graph, what its outputs must look like, how they become a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.model.geometry import Geometry
+from runtime.model.nms import nms, top
+from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
+from runtime.results import Answer, Floats, Ints, NoAnswer, Result
+from wire.problem import Problem
+from wire.reasons import Reason
+
+Output: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph. `shape` holds None where the graph leaves a side open; `dtype` is numpy's name."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
+        return f"{self.name} [{sides}] {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What recognition may look at. `image` is the input that takes the picture, its size resolved to numbers.
+
+    ops: how often each operator occurs. metadata: the exporter's own key-value pairs.
+    """
+
+    image: Port
+    outputs: tuple[Port, ...]
+    width: int
+    height: int
+    layout: str = "NCHW"
+    ops: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A recognised family with its usual input and decoding. `why` is for people; `labels` where the file holds them."""
+
+    family: str
+    task: Task
+    input: InputSpec
+    decode: DecodeSpec
+    classes: int
+    why: str
+    labels: tuple[str, ...] = ()
+
+
+class Decoder(Protocol):
+    """Outputs of one call, in the graph's order, to one answer for each image."""
+
+    def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
+        """outputs: batched, at least `len(geometries)` images each. Never raises for what a model answers."""
+
+
+class Family(Protocol):
+    """One family. Stateless: a decoder is made for each loaded model."""
+
+    name: str
+    expects: str
+    """The outputs it can read, in words: what an error message quotes."""
+
+    def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
+        """The match, or None. `named`: a person said it is this family, so the shapes alone decide."""
+
+    def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:
+        """What in the outputs does not fit the family, the input and the labels."""
+
+    def decoder(self, outputs: Sequence[Port], spec: ModelSpec) -> Decoder:
+        """A decoder for outputs that `check` has passed."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a head proposes for one image, before suppression: boxes (N, 4) in tensor pixels, scores, class ids."""
+
+    boxes: Floats
+    scores: Floats
+    class_ids: Ints
+
+
+def finish(candidates: Candidates, spec: ModelSpec, geometry: Geometry) -> Answer:
+    """Suppress, cut to the best, and move to image pixels. Numbers that are none become `NoAnswer(MODEL_NAN)`."""
+    boxes, scores = candidates.boxes, candidates.scores
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        return not_a_number(spec)
+    decode = spec.decode
+    if decode.nms == "none":
+        keep = top(scores, decode.max_detections)
+    else:
+        keep = nms(
+            boxes,
+            scores,
+            candidates.class_ids if decode.nms == "class" else None,
+            iou_threshold=decode.iou_threshold,
+            max_detections=decode.max_detections,
+        )
+    return Result(
+        image_wh=(geometry.image_width_px, geometry.image_height_px),
+        labels=spec.labels,
+        boxes=geometry.to_image(boxes[keep]),
+        scores=scores[keep].astype(np.float32, copy=False),
+        class_ids=(candidates.class_ids[keep] - decode.class_offset).astype(np.int32, copy=False),
+    )
+
+
+def not_a_number(spec: ModelSpec) -> NoAnswer:
+    return NoAnswer(Reason.MODEL_NAN, f"model {spec.name!r} answered values that are not numbers")
+
+
+def has_nan(output: Output) -> bool:
+    """Whether any value is NaN. One pass at memory speed: the maximum of numbers and a NaN is NaN."""
+    with np.errstate(invalid="ignore"):
+        return bool(output.size) and bool(np.isnan(np.max(output)))
+
+
+def as_float(output: Output) -> Floats:
+    """The output as float32, copied only where it is of another type."""
+    return np.asarray(output, np.float32)
+
+
+def grid_cells(width: int, height: int, strides: Sequence[int]) -> int:
+    """How many cells a detector with one prediction a cell has."""
+    return sum(-(-width // s) * -(-height // s) for s in strides)
+
+
+def grid(width: int, height: int, strides: Sequence[int], centre: float) -> tuple[Floats, Floats]:
+    """Cell positions (A, 2) x y in cells, plus `centre`, and strides (A, 1), level by level, row by row."""
+    places, sizes = [], []
+    for stride in strides:
+        columns, rows = -(-width // stride), -(-height // stride)
+        y, x = np.mgrid[0:rows, 0:columns]
+        places.append(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32) + np.float32(centre))
+        sizes.append(np.full((rows * columns, 1), stride, np.float32))
+    return np.concatenate(places), np.concatenate(sizes)
+
+
+def from_centre(centre_xy: Floats, size_wh: Floats) -> Floats:
+    """(N, 4) x1 y1 x2 y2 of centres and sizes."""
+    half = size_wh * np.float32(0.5)
+    return np.concatenate([centre_xy - half, centre_xy + half], axis=1)
+
+
+def outputs_problem(outputs: Sequence[Port], expects: str, family: str) -> Problem:
+    """The one problem of outputs that are not those of a family."""
+    have = ", ".join(map(str, outputs)) or "none"
+    return Problem(
+        "outputs",
+        Reason.MODEL_OUTPUTS,
+        f"the graph's outputs are {have}",
+        expected=f"those of {family}: {expects}",
+        remedy="name the right --family, or export the model again",
+    )
+
+
+def labels_problem(labels: Sequence[str], classes: int) -> list[Problem]:
+    """A problem where there are labels, and not one for each class."""
+    if not labels or len(labels) == classes:
+        return []
+    return [
+        Problem(
+            "labels",
+            Reason.MODEL_LABELS,
+            f"{len(labels)} labels for {classes} classes",
+            expected=f"{classes} labels, one for each class, in the model's order",
+            remedy="correct labels.txt",
+        )
+    ]

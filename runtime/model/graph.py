@@ -1,0 +1,254 @@
+"""Reads an ONNX file: what it takes, what it gives, and whether it can be served at all.
+
+Imports onnx: for packing and for building a fused graph, never on the way to a result. Every problem of a file is collected.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from runtime.errors import ModelRefused
+from runtime.model.families.family import Graph, Port
+from runtime.model.package import MAX_PIXELS, MAX_SIDE_PX, is_inside, refusal
+from wire.problem import Problem
+from wire.reasons import Reason
+
+MAX_ONNX_BYTES = 2 * 1024**3 - 1
+"""Protocol buffers go no further; larger models keep their weights in files beside the graph."""
+MIN_OPSET = 7
+"""Broadcasting as this code relies on it came with opset 7."""
+IMAGE_TYPES = ("float32", "float16", "uint8")
+_UNREADABLE = "export it again; a download that broke off is the usual cause"
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed file. `inputs` leaves out initializers that older exporters list among the inputs."""
+
+    path: Path
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    ops: dict[str, int]
+    metadata: dict[str, str]
+    opset: int
+    producer: str
+    external: tuple[str, ...]
+
+
+def open_onnx(path: Path) -> OnnxFile:
+    """Parse and check a file; weights are not loaded.
+
+    :raises ModelRefused: not ONNX, truncated, an opset that is too new, weights missing; with every problem
+    """
+    model = parse_onnx(path)
+    external = _external(model)
+    problems = [*_opset_problems(model), *_external_problems(path, external)]
+    initial = {tensor.name for tensor in model.graph.initializer}
+    problems += _name_problems(model)
+    if problems:
+        raise refusal(problems, path.name)
+    return OnnxFile(
+        path=path,
+        inputs=tuple(_port(value) for value in model.graph.input if value.name not in initial),
+        outputs=tuple(_port(value) for value in model.graph.output),
+        ops=dict(Counter(node.op_type for node in model.graph.node)),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        opset=opset_of(model),
+        producer=model.producer_name,
+        external=tuple(sorted(external)),
+    )
+
+
+def parse_onnx(path: Path) -> Any:
+    """The protocol buffer of a file, without its external data.
+
+    :raises ModelRefused: there is no such file, or it is not ONNX
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    if not path.is_file():
+        raise ModelRefused(Reason.MODEL_NOT_ONNX, f"{path}: no such file; correct the path")
+    size_bytes = path.stat().st_size
+    if size_bytes > MAX_ONNX_BYTES:
+        raise ModelRefused(
+            Reason.MODEL_NOT_ONNX,
+            f"{path.name}: {size_bytes} bytes; at most {MAX_ONNX_BYTES}; export with external data",
+        )
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, OSError, ValueError) as e:
+        raise ModelRefused(
+            Reason.MODEL_NOT_ONNX,
+            f"{path.name} ({size_bytes} bytes) is not a readable ONNX model: {e}; {_UNREADABLE}",
+        ) from e
+    if not model.graph.node or not model.graph.output or model.ir_version == 0:
+        raise ModelRefused(
+            Reason.MODEL_NOT_ONNX,
+            f"{path.name} ({size_bytes} bytes) holds no graph: {len(model.graph.node)} nodes, "
+            f"{len(model.graph.output)} outputs; {_UNREADABLE}",
+        )
+    return model
+
+
+def opset_of(model: Any) -> int:
+    """The version of the standard operators; 1 where the file does not say."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+
+
+def _opset_problems(model: Any) -> list[Problem]:
+    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
+    if MIN_OPSET <= opset <= newest:
+        return []
+    return [
+        Problem(
+            "opset",
+            Reason.MODEL_LOAD_FAILED,
+            f"operators of opset {opset}",
+            f"an opset from {MIN_OPSET} to {newest}",
+            "export again, for example with opset_version=17",
+        )
+    ]
+
+
+def _external(model: Any) -> set[str]:
+    tensors = [*model.graph.initializer]
+    for node in model.graph.node:
+        tensors += [a.t for a in node.attribute if a.HasField("t")]
+    found = set()
+    for tensor in tensors:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            found |= {entry.value for entry in tensor.external_data if entry.key == "location"}
+    return found
+
+
+def _external_problems(path: Path, external: set[str]) -> list[Problem]:
+    problems = []
+    for name in sorted(external):
+        if not is_inside(name):
+            problems.append(
+                Problem("external", Reason.MODEL_NOT_ONNX, f"weights at {name!r}", "a path beside the graph")
+            )
+        elif not (path.parent / name).is_file():
+            problems.append(
+                Problem(
+                    "external",
+                    Reason.MODEL_NOT_ONNX,
+                    f"the graph keeps weights in {name!r}, which is not beside it",
+                    f"the file {path.parent / name}",
+                    "copy that file too, or export with the weights inside",
+                )
+            )
+    return problems
+
+
+def _name_problems(model: Any) -> list[Problem]:
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    if all(names) and len(set(names)) == len(names):
+        return []
+    return [
+        Problem(
+            "graph", Reason.MODEL_NOT_ONNX, "inputs or outputs without a name of their own", "unique names"
+        )
+    ]
+
+
+def _port(value: Any) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(side.dim_value if side.dim_value > 0 else None for side in tensor.shape.dim)
+    return Port(value.name, shape, dtype_name(tensor.elem_type))
+
+
+def dtype_name(elem_type: int) -> str:
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+    except (KeyError, ValueError):
+        return f"type {elem_type}"
+
+
+def describe(file: OnnxFile, size_wh: tuple[int, int] | None = None) -> Graph:
+    """The graph as families look at it, its one image input resolved. `size_wh` fills sides the graph leaves open.
+
+    :raises ModelRefused: no input that takes a picture, or a size that cannot be
+    """
+    image = _image_input(file)
+    layout = "NHWC" if image.shape[3] == 3 and image.shape[1] != 3 else "NCHW"
+    rows, columns = (1, 2) if layout == "NHWC" else (2, 3)
+    given_w, given_h = size_wh or _metadata_size(file.metadata) or (None, None)
+    width = image.shape[columns] or given_w
+    height = image.shape[rows] or given_h
+    problems = _size_problems(image, width, height, size_wh, (image.shape[columns], image.shape[rows]))
+    if problems or width is None or height is None:
+        raise refusal(problems, file.path.name)
+    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata)
+
+
+def _image_input(file: OnnxFile) -> Port:
+    if len(file.inputs) == 1:
+        image = file.inputs[0]
+        if (
+            len(image.shape) == 4
+            and image.dtype in IMAGE_TYPES
+            and 3 in (image.shape[1], image.shape[3], *[3 for side in (image.shape[1],) if side is None])
+        ):
+            return image
+    have = ", ".join(map(str, file.inputs)) or "none"
+    problem = Problem(
+        "inputs",
+        Reason.MODEL_INPUTS,
+        f"the graph's inputs are {have}",
+        f"one picture [N, 3, height, width] or [N, height, width, 3] of {', '.join(IMAGE_TYPES)}",
+        "export the model with the picture as its only input",
+    )
+    raise refusal([problem], file.path.name)
+
+
+def _metadata_size(metadata: dict[str, str]) -> tuple[int, int] | None:
+    """`imgsz`, height and width, as some exporters write it."""
+    numbers = [part for part in metadata.get("imgsz", "").strip("[]() ").replace(" ", "").split(",") if part]
+    if len(numbers) == 2 and all(part.isdigit() for part in numbers):
+        return int(numbers[1]), int(numbers[0])
+    return None
+
+
+def _size_problems(
+    image: Port,
+    width: int | None,
+    height: int | None,
+    asked: tuple[int, int] | None,
+    fixed: tuple[int | None, int | None],
+) -> list[Problem]:
+    if width is None or height is None:
+        return [
+            Problem(
+                "input",
+                Reason.MODEL_INPUTS,
+                f"{image} leaves its size open",
+                remedy="give --size WIDTHxHEIGHT",
+            )
+        ]
+    problems = []
+    if asked and any(side is not None and side != want for side, want in zip(fixed, asked, strict=True)):
+        problems.append(
+            Problem(
+                "input",
+                Reason.MODEL_INPUTS,
+                f"{image} is not {asked[0]} x {asked[1]} px",
+                remedy="leave --size out",
+            )
+        )
+    if not (8 <= width <= MAX_SIDE_PX and 8 <= height <= MAX_SIDE_PX and width * height <= MAX_PIXELS):
+        problems.append(
+            Problem(
+                "input",
+                Reason.MODEL_INPUTS,
+                f"an input of {width} x {height} px",
+                f"8 to {MAX_SIDE_PX} px a side and at most {MAX_PIXELS} px in all",
+                "export again with a size that fits a device",
+            )
+        )
+    return problems

@@ -1,0 +1,154 @@
+"""From an image to the model's input tensor, in the caller's memory.
+
+Two paths. *Live*: everything as bytes, resized by OpenCV straight into place; cast and normalisation are fused into the graph.
+*Exact*: the authors' own resize; where that works on floats the tensor is float32 with values 0 to 255. Neither
+allocates after its first frame. An object belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from runtime.model.geometry import Geometry, place
+from runtime.model.spec import InputSpec
+from runtime.results import Floats, Image
+
+
+class Preprocessor(Protocol):
+    """Writes one image into one tensor."""
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """What `into` writes: `np.uint8` or `np.float32`, values 0 to 255 either way."""
+
+    def into(self, image: Image, tensor: npt.NDArray[Any]) -> Geometry:
+        """image: (H, W, 3) uint8 BGR. tensor: of `InputSpec.tensor_shape` and `dtype`, C-contiguous; every value is written."""
+
+
+def preprocessor(spec: InputSpec, *, exact: bool = False) -> Preprocessor:
+    """The live path, or the exact one. They are the same where the authors resize bytes with OpenCV."""
+    if not exact or spec.exact == "uint8":
+        return BytePreprocessor(spec)
+    return FloatPreprocessor(spec)
+
+
+class BytePreprocessor:
+    """The live path: cv2 bilinear on bytes."""
+
+    dtype: type[np.generic] = np.uint8
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
+        self._scratch: Image | None = None
+        self._geometry = Geometry(0, 0, 0, 0, 0, 0)
+
+    def into(self, image: Image, tensor: npt.NDArray[Any]) -> Geometry:
+        height, width = image.shape[:2]
+        geometry = self._geometry
+        if (width, height) != (geometry.image_width_px, geometry.image_height_px):
+            geometry = self._geometry = place(self._spec, width, height)
+            self._canvas[:] = self._spec.pad
+        if geometry.left_px < 0 or geometry.top_px < 0:
+            source = self._crop(image, geometry)
+        else:
+            source = self._resize(image, geometry)
+        _arrange(source, tensor, self._spec)
+        return geometry
+
+    def _resize(self, image: Image, geometry: Geometry) -> Image:
+        """The whole input as the model sees it, still (H, W, 3) BGR."""
+        w, h = geometry.resized_width_px, geometry.resized_height_px
+        target = self._canvas[geometry.top_px : geometry.top_px + h, geometry.left_px : geometry.left_px + w]
+        if image.shape[:2] == (h, w):
+            if target.shape == self._canvas.shape and image.flags.c_contiguous:
+                return image
+            np.copyto(target, image)
+        else:
+            cv2.resize(image, (w, h), dst=target, interpolation=cv2.INTER_LINEAR)
+        return self._canvas
+
+    def _crop(self, image: Image, geometry: Geometry) -> Image:
+        w, h = geometry.resized_width_px, geometry.resized_height_px
+        if self._scratch is None or self._scratch.shape[:2] != (h, w):
+            self._scratch = np.empty((h, w, 3), np.uint8)
+        cv2.resize(image, (w, h), dst=self._scratch, interpolation=cv2.INTER_LINEAR)
+        left, top = -geometry.left_px, -geometry.top_px
+        np.copyto(self._canvas, self._scratch[top : top + self._spec.height, left : left + self._spec.width])
+        return self._canvas
+
+
+def _arrange(source: Image, tensor: npt.NDArray[Any], spec: InputSpec) -> None:
+    """(H, W, 3) BGR into the tensor, in the model's layout and colour order."""
+    if spec.layout == "NCHW":
+        blue, green, red = (tensor[0], tensor[1], tensor[2])[:: 1 if spec.colour == "BGR" else -1]
+        cv2.split(source, [blue, green, red])
+    elif spec.colour == "RGB":
+        cv2.cvtColor(source, cv2.COLOR_BGR2RGB, dst=tensor)
+    else:
+        np.copyto(tensor, source)
+
+
+class FloatPreprocessor:
+    """The exact path of models whose authors resize floats (`float`) or with antialiasing (`pil`)."""
+
+    dtype: type[np.generic] = np.float32
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+
+    def into(self, image: Image, tensor: npt.NDArray[Any]) -> Geometry:
+        spec = self._spec
+        geometry = place(spec, image.shape[1], image.shape[0])
+        size = (geometry.resized_width_px, geometry.resized_height_px)
+        resized = antialiased(image, *size) if spec.exact == "pil" else _bilinear(image, *size)
+        canvas = np.full((spec.height, spec.width, 3), spec.pad, np.float32)
+        left, top = geometry.left_px, geometry.top_px
+        part = resized[max(0, -top) :, max(0, -left) :][: spec.height, : spec.width]
+        top, left = max(0, top), max(0, left)
+        canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
+        ordered = canvas if spec.colour == "BGR" else canvas[:, :, ::-1]
+        np.copyto(tensor, ordered.transpose(2, 0, 1) if spec.layout == "NCHW" else ordered)
+        return geometry
+
+
+def _bilinear(image: Image, width_px: int, height_px: int) -> Floats:
+    """Bilinear on floats with half-pixel centres, no antialiasing; values 0 to 255."""
+    floats = image.astype(np.float32)
+    return np.asarray(cv2.resize(floats, (width_px, height_px), interpolation=cv2.INTER_LINEAR))
+
+
+def antialiased(image: Image, width_px: int, height_px: int) -> Floats:
+    """Bilinear with the filter widened when shrinking, rounded to bytes after each axis, as Pillow does; values 0 to 255.
+
+    Source: Pillow's resampling, `Image.resize` with BILINEAR: a triangle of half width max(1, scale), normalised.
+    """
+    across = np.einsum("ow,hwc->hoc", _triangles(image.shape[1], width_px), image.astype(np.float32))
+    across = np.clip(np.floor(across + 0.5), 0, 255)
+    down = np.einsum("oh,hwc->owc", _triangles(image.shape[0], height_px), across)
+    return np.asarray(np.clip(np.floor(down + 0.5), 0, 255), np.float32)
+
+
+def _triangles(size: int, new_size: int) -> Floats:
+    """(new_size, size) weights of each source pixel for each new one; rows sum to 1."""
+    scale = size / new_size
+    support = max(scale, 1.0)
+    centres = (np.arange(new_size) + 0.5) * scale
+    distance = np.abs(np.arange(size) + 0.5 - centres[:, None]) / support
+    weights = np.clip(1 - distance, 0, None)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def normalise(tensor: npt.NDArray[Any], spec: InputSpec) -> npt.NDArray[Any]:
+    """`(value / scale - mean) / std` in numpy, in the model's own type: what the fused graph does. Shape (..., as tensor)."""
+    shape = (3, 1, 1) if spec.layout == "NCHW" else (3,)
+    mean = np.array(spec.mean, np.float32).reshape(shape)
+    std = np.array(spec.std, np.float32).reshape(shape)
+    if spec.dtype == "uint8":
+        return tensor.astype(np.uint8, copy=False)
+    values = (tensor.astype(np.float32) / np.float32(spec.scale) - mean) / std
+    return np.asarray(values, np.dtype(spec.dtype))
