@@ -80,7 +80,7 @@ def _tar(file: IO[bytes], magic: bytes) -> Iterator[tuple[str, IO[bytes]]]:
             content = tar.extractfile(member)
             assert content is not None
             yield member.name, content
-            tar.members = []  # a stream is never rewound; keep no memory of what has passed
+            vars(tar)["members"] = []  # a stream is never rewound; keep no memory of what has passed
 
 
 def _zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

@@ -112,7 +112,7 @@ class Tokens:
             row.revoked_at = row.revoked_at or self._clock.wall()
             audit.record(session, self._clock.wall(), actor, "token.revoke", token_id)
 
-    def list(self) -> list[ApiToken]:
+    def all(self) -> list[ApiToken]:
         with self._database.read() as session:
             return list(session.scalars(select(ApiToken).order_by(ApiToken.created_at)))
 

@@ -157,7 +157,7 @@ class Link:
             "max_inflight_messages": 1000,
         }
         if endpoint.v5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
             properties.ReceiveMaximum = self._receive_maximum
             common |= {"protocol": ProtocolVersion.V5, "clean_start": False, "properties": properties}
@@ -167,12 +167,17 @@ class Link:
         client.pending_calls_threshold = 10 * PUBLISHES_AT_ONCE
         return client
 
-    def _expiry(self, expires_in_s: float | None) -> Properties | None:
+    def _expiry(self, expires_in_s: float | None) -> Any:
         if expires_in_s is None or not self._endpoint.v5:
             return None
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = _properties(PacketTypes.PUBLISH)
         properties.MessageExpiryInterval = max(1, int(expires_in_s))
         return properties
+
+
+def _properties(packet: int) -> Any:
+    make: Any = Properties
+    return make(packet)
 
 
 def _bytes(payload: object) -> bytes:

@@ -168,7 +168,11 @@ class EventRow(Base):
     """One event. `id` is the envelope's: a second delivery by the same device finds it taken."""
 
     __tablename__ = "events"
-    __table_args__ = (UniqueConstraint("device", "id"), Index("ix_events_device_row", "device", "row"))
+    __table_args__ = (
+        UniqueConstraint("device", "id"),
+        Index("ix_events_device_row", "device", "row"),
+        {"sqlite_autoincrement": True},  # cursors stay right when the newest rows are deleted
+    )
 
     row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(128))
@@ -199,6 +203,7 @@ class AuditRow(Base):
     """Who did what to what. Never changed, never deleted."""
 
     __tablename__ = "audit"
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_autoincrement": True}
 
     row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
     at: Mapped[float] = mapped_column(Float, index=True)

@@ -1,0 +1,307 @@
+"""The desired state of a device: asked for by names, resolved to digests, checked as a whole, signed, published.
+
+The newest revision is the only one that is ever published. Publishing takes a lock per device and reads the newest row under
+it, so an older one never replaces a newer on the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fleet import audit
+from fleet.clock import Clock, Ids
+from fleet.db import Database
+from fleet.errors import NotFound, Refused, Taken, Transient
+from fleet.registry import find
+from fleet.signing import Signer
+from fleet.tables import DesiredRevision, Device, Version
+from wire import desired
+from wire.doc import read
+from wire.envelope import MAX_BYTES, Envelope
+from wire.errors import Refused as WireRefused
+from wire.errors import TooLarge
+from wire.names import DeviceId, FleetId
+from wire.problem import Problem, nearest, shown
+from wire.reasons import Reason
+from wire.topics import DeviceTopics
+
+log = logging.getLogger(__name__)
+
+SECTIONS = ("cameras", "models", "workflows", "pipelines", "schedules")
+FIELDS = (*SECTIONS, "settings")
+PLACEHOLDER = "sha256:" + "0" * 64
+"""Stands for an artifact that was not found, so that the rest of the document can be checked all the same."""
+LOCK_STRIPES = 64
+DAY_S = 86400.0
+
+Publish = Callable[[str, bytes], Awaitable[None]]
+"""Publishes retained, acknowledged; raises Transient where the broker is away."""
+
+
+class DesiredStates:
+    """Sets, keeps and publishes desired states."""
+
+    def __init__(
+        self,
+        fleet: FleetId,
+        database: Database,
+        signer: Signer,
+        clock: Clock,
+        ids: Ids,
+        lifetime_days: float,
+        publish: Publish,
+    ) -> None:
+        self._fleet = fleet
+        self._database = database
+        self._signer = signer
+        self._clock = clock
+        self._ids = ids
+        self._lifetime_s = lifetime_days * DAY_S
+        self._publish = publish
+        self._boot = ids.unique()
+        self._seq = 0
+        self._locks = [asyncio.Lock() for _ in range(LOCK_STRIPES)]
+
+    def newest(self, device: str) -> DesiredRevision | None:
+        """:raises NotFound: no such device"""
+        with self._database.read() as session:
+            if session.get(Device, device) is None:
+                raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
+            return _newest(session, device)
+
+    async def set(
+        self, device: str, wanted: object, actor: str, above: int | None = None
+    ) -> tuple[DesiredRevision, bool]:
+        """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen.
+
+        :raises Refused: with every problem of the document
+        :raises Taken: another revision came in between
+        :raises NotFound: no such device
+        """
+        row = await asyncio.to_thread(self._store, device, wanted, actor, above)
+        try:
+            await self.publish(device)
+        except Transient as e:
+            log.warning("desired state waits for the broker", extra={"device": device, "cause": str(e)})
+            return row, False
+        return row, True
+
+    def _store(self, device: str, wanted: object, actor: str, above: int | None) -> DesiredRevision:
+        at = self._clock.wall()
+        with self._database.write() as session:
+            if session.get(Device, device) is None:
+                raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
+            newest = session.scalar(
+                select(func.max(DesiredRevision.revision)).where(DesiredRevision.device == device)
+            )
+            if above is not None and above != (newest or 0):
+                raise Taken(
+                    Reason.REVISION_OLD, f"the newest revision is {newest or 0}, not {above}; read it again"
+                )
+            header = {"device": device, "revision": (newest or 0) + 1, "issued_at": at}
+            document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
+            row = self._signed_row(document, actor)
+            session.add(row)
+            audit.record(session, at, actor, "desired.set", device, revision=document.revision)
+        return row
+
+    def _signed_row(self, document: desired.Desired, actor: str) -> DesiredRevision:
+        signed = self._signer.desired(document)
+        row = DesiredRevision(
+            device=document.device,
+            revision=document.revision,
+            document=document.to_json(),
+            signed=signed,
+            digests=sorted(document.digests),
+            created_at=document.issued_at,
+            created_by=actor,
+            expires_at=document.expires_at,
+        )
+        try:
+            self._envelope(row)
+        except TooLarge as e:
+            message = f"the document is too large for one message of {MAX_BYTES} bytes: {e}"
+            raise Refused(Reason.TOO_LARGE, message) from e
+        return row
+
+    async def publish(self, device: str) -> None:
+        """Publish the newest revision, retained.
+
+        :raises Transient: the broker does not take it
+        """
+        async with self._locks[hash(device) % LOCK_STRIPES]:
+            row = await asyncio.to_thread(self.newest, device)
+            if row is not None:
+                topic = DeviceTopics(self._fleet, DeviceId(device)).desired
+                await self._publish(topic, self._envelope(row))
+
+    async def publish_all(self) -> None:
+        """Publish every device's newest revision again: a broker that died may have lost what it retained."""
+        with self._database.read() as session:
+            devices = list(session.scalars(select(DesiredRevision.device).distinct()))
+        slots = asyncio.Semaphore(32)
+
+        async def one(device: str) -> None:
+            async with slots:
+                await self.publish(device)
+
+        for start in range(0, len(devices), 500):
+            await asyncio.gather(*(one(device) for device in devices[start : start + 500]))
+
+    async def renew(self) -> int:
+        """Sign anew, under the same revision, what has lived half of its time; how many there were.
+
+        A device that runs the revision passes it over; one that comes back after long finds it still valid.
+        """
+        renewed = await asyncio.to_thread(self._renew)
+        for device in renewed:
+            await self.publish(device)
+        return len(renewed)
+
+    def _renew(self) -> list[str]:
+        at = self._clock.wall()
+        renewed = []
+        with self._database.write() as session:
+            soon = select(DesiredRevision).where(DesiredRevision.expires_at < at + self._lifetime_s / 2)
+            for row in session.scalars(soon):
+                if _newest(session, row.device) is not row:
+                    continue
+                document = read(desired.Desired, row.document).model_copy(
+                    update={"issued_at": at, "expires_at": at + self._lifetime_s}
+                )
+                row.document, row.signed = document.to_json(), self._signer.desired(document)
+                row.expires_at = document.expires_at
+                renewed.append(row.device)
+        return renewed
+
+    def _envelope(self, row: DesiredRevision) -> bytes:
+        self._seq += 1
+        return Envelope(
+            id=self._ids.unique(), at=self._clock.wall(), boot=self._boot, seq=self._seq, data=row.signed
+        ).encode()
+
+
+def _newest(session: Session, device: str) -> DesiredRevision | None:
+    query = select(DesiredRevision).where(DesiredRevision.device == device)
+    return session.scalar(query.order_by(DesiredRevision.revision.desc()).limit(1))
+
+
+def resolve(session: Session, wanted: object, header: Mapping[str, Any]) -> desired.Desired:
+    """The document of a request: names of the registry become digests, and everything is checked.
+
+    `models` and `workflows` map a name to a reference (`name`, `name@version`, digest) or to an object with such a reference
+    in `model` or `workflow`, or a `digest`, beside the other fields. `header` is device, revision and times.
+
+    :raises Refused: with every problem
+    """
+    body, found = _shape(wanted)
+    versions: dict[str, dict[str, Version]] = {"model": {}, "workflow": {}}
+    for kind in versions:
+        found += _resolve_section(session, kind, body, versions[kind])
+    document, more = _read_all({**body, **header})
+    found += more
+    found += desired.problems(document)
+    found += _unmapped(document, versions["workflow"])
+    if found:
+        listed = "; ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
+        raise Refused(found[0].reason, f"the desired state has {len(found)} problem(s): {listed}", found)
+    return document
+
+
+def _shape(wanted: object) -> tuple[dict[str, Any], list[Problem]]:
+    """The request as a dictionary of dictionaries, without what cannot be used."""
+    if not isinstance(wanted, dict):
+        problem = Problem(
+            "", Reason.INVALID_FIELD, f"{shown(wanted)} is no JSON object", f"an object with {FIELDS}"
+        )
+        return {}, [problem]
+    body, found = {}, []
+    for field, value in wanted.items():
+        if field not in FIELDS:
+            remedy = nearest(str(field), FIELDS) or f"use one of {', '.join(FIELDS)}"
+            found.append(
+                Problem(str(field), Reason.INVALID_FIELD, "is no field of a desired state", remedy=remedy)
+            )
+        elif not isinstance(value, dict):
+            found.append(Problem(field, Reason.INVALID_FIELD, f"{shown(value)} cannot be used", "an object"))
+        else:
+            body[field] = copy.deepcopy(value)
+    return body, found
+
+
+def _resolve_section(
+    session: Session, kind: str, body: dict[str, Any], versions: dict[str, Version]
+) -> list[Problem]:
+    found: list[Problem] = []
+    section = body.get(f"{kind}s", {})
+    for name, value in section.items():
+        at = f"{kind}s.{name}"
+        entry = value if isinstance(value, dict) else {kind: value}
+        field = kind if kind in entry or "digest" not in entry else "digest"
+        reference = entry.pop(field, None)
+        section[name] = {**entry, "digest": PLACEHOLDER}
+        if not isinstance(reference, str):
+            expected = f"a name, name@version or digest of a {kind}"
+            found.append(Problem(at, Reason.INVALID_FIELD, f"{shown(reference)} names no {kind}", expected))
+            continue
+        version = find(session, kind, reference)
+        if isinstance(version, Problem):
+            found.append(replace(version, path=at))
+            continue
+        section[name] |= {"digest": version.digest, "version": f"{version.name}@{version.version}"}
+        versions[name] = version
+    return found
+
+
+def _read_all(body: dict[str, Any]) -> tuple[desired.Desired, list[Problem]]:
+    """Read the document; entries that cannot be read give their problems and make room for the check of the others."""
+    try:
+        return read(desired.Desired, body), []
+    except WireRefused as e:
+        found = list(e.problems)
+    stand_ins: dict[str, Any] = {
+        "cameras": {"source": "-"},
+        "models": {"digest": PLACEHOLDER},
+        "workflows": {"digest": PLACEHOLDER},
+    }
+    for problem in found:
+        section, _, rest = problem.path.partition(".")
+        entries = body.get(section, {})
+        for name in [name for name in entries if rest == name or rest.startswith(f"{name}.")]:
+            if section in stand_ins:
+                entries[name] = stand_ins[section]
+            else:
+                del entries[name]
+    try:
+        return read(desired.Desired, body), found
+    except WireRefused:
+        bare = {key: value for key, value in body.items() if key not in FIELDS}
+        return read(desired.Desired, bare), found
+
+
+def _unmapped(document: desired.Desired, workflows: Mapping[str, Version]) -> list[Problem]:
+    """Model ids a workflow uses and its pipeline does not map to a model."""
+    found = []
+    for name, pipeline in document.pipelines.items():
+        version = workflows.get(pipeline.workflow)
+        used = version.card.get("model_ids", []) if version else []
+        for model_id in used:
+            if model_id not in pipeline.models:
+                found.append(
+                    Problem(
+                        f"pipelines.{name}.models",
+                        Reason.UNKNOWN_REFERENCE,
+                        f"workflow {pipeline.workflow!r} uses model id {model_id!r}, which is mapped to no model",
+                        expected=f"{model_id!r}: one of {sorted(document.models)}",
+                        remedy=nearest(model_id, pipeline.models) or "add it to models of the pipeline",
+                    )
+                )
+    return found

@@ -1,0 +1,281 @@
+"""What devices publish, into the database: batched, de-duplicated, tolerant of anything malformed.
+
+Rules: an event is stored once for each (device, envelope id); last values are replaced in the order of arrival; a message
+that cannot be read is counted and logged once for each device and cause, and never stops the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from fleet.clock import Clock
+from fleet.db import Database, insert_ignoring
+from fleet.link import Incoming
+from fleet.tables import Device, EventRow, HealthRow, ResponseRow
+from wire import envelope
+from wire.command import Response
+from wire.doc import read
+from wire.errors import Malformed, WireError
+from wire.event import Event
+from wire.health import Health
+from wire.names import FleetId, is_name
+from wire.reported import Connection, Reported
+from wire.topics import Parsed, parse
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.5
+RETRY_MOST_S = 15.0
+INT64_MOST = 2**63 - 1
+COMPLAINTS_KEPT = 10_000
+MAX_ID_CHARS = 128
+
+Answered = Callable[[str, Response], None]
+"""Told of each response that was stored: device id and response."""
+
+
+@dataclass
+class Counters:
+    """Figures of the ingest since the start."""
+
+    received: int = 0
+    stored_events: int = 0
+    repeated_events: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    write_retries: int = 0
+
+
+@dataclass
+class _Batch:
+    """What a batch of messages comes to, by table."""
+
+    received_at: float
+    devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    health: list[dict[str, Any]] = field(default_factory=list)
+    responses: list[tuple[str, float, Response]] = field(default_factory=list)
+
+    def device(self, name: str) -> dict[str, Any]:
+        return self.devices.setdefault(name, {})
+
+
+class Ingest:
+    """Takes batches of messages in. One at a time: the link waits for each."""
+
+    def __init__(self, fleet: FleetId, database: Database, clock: Clock, answered: Answered) -> None:
+        self._fleet = fleet
+        self._database = database
+        self._clock = clock
+        self._answered = answered
+        self._complained: set[tuple[str, str]] = set()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ingest")
+        self.counters = Counters()
+
+    def close(self) -> None:
+        self._writer.shutdown(wait=True)
+
+    async def take(self, messages: Sequence[Incoming]) -> None:
+        """Store the messages; returns when they are durable. Tries for ever while the database is busy or full."""
+        self.counters.received += len(messages)
+        delay_s = RETRY_FIRST_S
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                responses = await loop.run_in_executor(self._writer, self._store, messages)
+                break
+            except OperationalError as e:
+                self.counters.write_retries += 1
+                log.error("the database takes nothing", extra={"cause": str(e.orig), "retry_s": delay_s})
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MOST_S)
+        for device, response in responses:
+            self._answered(device, response)
+
+    def _store(self, messages: Sequence[Incoming]) -> list[tuple[str, Response]]:
+        """Write the batch in one transaction; where the database refuses a row, one by one without the bad one."""
+        try:
+            return self._write(messages)
+        except OperationalError:
+            raise
+        except SQLAlchemyError as e:
+            if len(messages) == 1:
+                self._complain(messages[0].topic, "unstorable", e)
+                return []
+        return [answer for message in messages for answer in self._store([message])]
+
+    def _write(self, messages: Sequence[Incoming]) -> list[tuple[str, Response]]:
+        batch = _Batch(self._clock.wall())
+        for message in messages:
+            self._read(message, batch)
+        with self._database.write() as session:
+            known = self._known(session, batch)
+            self._write_devices(session, batch, known)
+            rows = [row for row in batch.events if row["device"] in known]
+            new = insert_ignoring(session, EventRow, rows)
+            session.add_all(HealthRow(**row) for row in batch.health if row["device"] in known)
+            answers = [self._write_response(session, *response) for response in batch.responses]
+        self.counters.stored_events += new
+        self.counters.repeated_events += len(rows) - new
+        return [answer for answer in answers if answer is not None]
+
+    def _known(self, session: Session, batch: _Batch) -> set[str]:
+        named = set(batch.devices)
+        known = set(session.scalars(select(Device.id).where(Device.id.in_(named)))) if named else set()
+        for stranger in named - known:
+            self._complain(stranger, "unknown-device", None)
+        return known
+
+    def _write_devices(self, session: Session, batch: _Batch, known: set[str]) -> None:
+        for name, values in batch.devices.items():
+            if name in known:
+                session.execute(update(Device).where(Device.id == name).values(**values))
+
+    def _write_response(
+        self, session: Session, device: str, at: float, response: Response
+    ) -> tuple[str, Response] | None:
+        row = session.get(ResponseRow, response.rid)
+        if row is None or row.device != device or row.answered_at is not None:
+            return None
+        row.answered_at, row.body = at, response.to_json()
+        return device, response
+
+    def _read(self, message: Incoming, batch: _Batch) -> None:
+        try:
+            topic = parse(message.topic)
+            if topic.fleet != self._fleet:
+                raise Malformed(f"fleet {topic.fleet!r} is not {self._fleet!r}")
+            content = envelope.decode(message.payload)
+            _check_storable(content)
+            _READERS[topic.kind](topic, content, batch)
+        except KeyError as e:
+            self._complain(message.topic, "unknown-topic", e)
+        except WireError as e:
+            self._complain(message.topic, e.reason.value, e)
+
+    def _complain(self, where: str, cause: str, error: Exception | None) -> None:
+        """Count always, log once for each place and cause."""
+        self.counters.refused[cause] += 1
+        if (where, cause) in self._complained or len(self._complained) >= COMPLAINTS_KEPT:
+            return
+        self._complained.add((where, cause))
+        log.warning("message refused", extra={"where": where, "cause": cause, "detail": str(error)[:300]})
+
+
+def _check_storable(content: envelope.Envelope) -> None:
+    """JSON as the databases and HTTP clients take it: no NaN, no lone surrogates, an id that is an id."""
+    if not content.id.isprintable() or not 0 < len(content.id) <= MAX_ID_CHARS:
+        raise Malformed(
+            f"envelope id of {len(content.id)} characters; 1 to {MAX_ID_CHARS} printable ones are allowed"
+        )
+    try:
+        json.dumps([content.data, content.id], allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as e:
+        raise Malformed(f"data that is not JSON: {e}") from e
+
+
+def _in_range(value: int, what: str) -> int:
+    if not -1 <= value <= INT64_MOST:
+        raise Malformed(f"{what} {value} is out of range")
+    return value
+
+
+def _conn(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+    connection = read(Connection, content.data)
+    values = batch.device(topic.device)
+    values |= {"presence": connection.state[:16], "presence_at": batch.received_at}
+    if connection.agent_version:
+        values["agent_version"] = connection.agent_version[:64]
+    if connection.state == "online":
+        values["last_seen_at"] = batch.received_at
+
+
+def _reported(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+    read(Reported, content.data)
+    batch.device(topic.device).update(
+        reported=content.data, reported_at=batch.received_at, last_seen_at=batch.received_at
+    )
+
+
+def _health(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+    health = read(Health, content.data)
+    batch.device(topic.device).update(
+        health=content.data, health_at=batch.received_at, last_seen_at=batch.received_at
+    )
+    batch.health.append(
+        {
+            "device": topic.device,
+            "at": content.at,
+            "received_at": batch.received_at,
+            "revision": _in_range(health.revision, "revision"),
+            "figures": figures(health),
+        }
+    )
+
+
+def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+    event = read(Event, content.data)
+    if not is_name(topic.tail) or event.camera != topic.tail:
+        raise Malformed(f"event of camera {event.camera!r} on the topic of {topic.tail!r}")
+    batch.device(topic.device)["last_seen_at"] = batch.received_at
+    batch.events.append(
+        {
+            "id": content.id,
+            "device": topic.device,
+            "camera": topic.tail,
+            "frame_seq": _in_range(event.frame_seq, "frame_seq"),
+            "at": content.at,
+            "received_at": batch.received_at,
+            "body": content.data,
+        }
+    )
+
+
+def _response(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+    response = read(Response, content.data)
+    if response.rid != topic.tail:
+        raise Malformed(f"response {response.rid!r} on the topic of {topic.tail!r}")
+    batch.device(topic.device)["last_seen_at"] = batch.received_at
+    batch.responses.append((topic.device, batch.received_at, response))
+
+
+_READERS: dict[str, Callable[[Parsed, envelope.Envelope, _Batch], None]] = {
+    "conn": _conn,
+    "reported": _reported,
+    "health": _health,
+    "event": _event,
+    "rsp": _response,
+}
+
+
+def figures(health: Health) -> dict[str, Any]:
+    """The figures of a health document that are kept as history; a hundredth of its size."""
+    cameras = {
+        name: {
+            "state": camera.state,
+            "fps": camera.fps,
+            "results": camera.results,
+            "no_answer": sum(camera.no_answer.values()),
+            "blind_s": round(sum(camera.blind_s.values()), 3),
+            "latency_p95_ms": camera.latency_p95_ms,
+        }
+        for name, camera in health.cameras.items()
+    }
+    host = health.host
+    return {
+        "cpu_percent": host.cpu_percent,
+        "memory_available_bytes": host.memory_available_bytes,
+        "disk_free_bytes": host.disk_free_bytes,
+        "temperature_celsius": host.temperature_celsius,
+        "cameras": cameras,
+    }

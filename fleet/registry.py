@@ -1,0 +1,284 @@
+"""Models and workflows: taken in, checked by the runtime, stored by content, numbered.
+
+A version is immutable. The same content under the same name is the same version, so an upload may be repeated. A model is
+stored file by file; its digest is that of its manifest. A workflow is one object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fleet import archive, audit
+from fleet.checker import Checker
+from fleet.clock import Clock
+from fleet.config import Limits
+from fleet.db import Database, insert_ignoring
+from fleet.errors import NotFound, Refused
+from fleet.objects import Objects
+from fleet.tables import ArtifactFile, DesiredRevision, StoredObject, Version
+from wire import local
+from wire.manifest import FileEntry, Manifest, digest_of
+from wire.names import is_digest, is_name
+from wire.problem import Problem, nearest
+from wire.reasons import Reason
+
+NEWEST_REVISIONS = 3
+"""A device may fetch what its newest desired states need: the one offered, and those it may still be applying or return to."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Whose upload it is. `name` is the name in the registry; by default the one the package says."""
+
+    actor: str
+    name: str | None = None
+
+
+class Registry:
+    """Takes uploads in and finds versions."""
+
+    def __init__(
+        self,
+        database: Database,
+        objects: Objects,
+        checker: Checker,
+        clock: Clock,
+        limits: Limits,
+        uploads: Path,
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._checker = checker
+        self._clock = clock
+        self._limits = limits
+        self._uploads = uploads
+        self._turn = asyncio.Semaphore(limits.checks_at_once)
+
+    def clear_uploads(self) -> None:
+        """Remove what an upload cut short by a crash has left."""
+        archive.discard(self._uploads)
+        self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def scratch(self) -> Any:
+        """A directory for one upload, removed afterwards."""
+        with tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+    async def add_model(self, packed: Path, upload: Upload) -> Version:
+        """Take in an archive of a package directory.
+
+        :raises Refused: no archive, or the runtime refuses the package; nothing of it is kept
+        """
+        with self.scratch() as folder:
+            target = folder / "package"
+            target.mkdir()
+            root = await asyncio.to_thread(archive.unpack, packed, target, self._limits.unpacked_bytes)
+            card = await self._checked("model", root)
+            name = _named(upload, card)
+            manifest = await asyncio.to_thread(manifest_of, root)
+            for entry in manifest.files:
+                await self._objects.put_file(entry.sha256, root / entry.path)
+            await self._objects.put(manifest.digest, manifest.encode())
+        return await asyncio.to_thread(self._store, "model", name, manifest, b"", card, upload.actor)
+
+    async def add_workflow(self, content: bytes, upload: Upload) -> Version:
+        """Take in a workflow definition.
+
+        :raises Refused: the runtime refuses it; nothing of it is kept
+        """
+        with self.scratch() as folder:
+            path = folder / "workflow.json"
+            path.write_bytes(content)
+            card = await self._checked("workflow", path)
+        name = _named(upload, card)
+        await self._objects.put(digest_of(content), content)
+        return await asyncio.to_thread(self._store, "workflow", name, None, content, card, upload.actor)
+
+    async def _checked(self, kind: str, path: Path) -> dict[str, Any]:
+        async with self._turn:
+            verdict = await self._checker.check(kind, path)
+        if verdict.ok:
+            return verdict.card
+        raise _refusal(kind, verdict)
+
+    def _store(
+        self,
+        kind: str,
+        name: str,
+        manifest: Manifest | None,
+        content: bytes,
+        card: dict[str, Any],
+        actor: str,
+    ) -> Version:
+        at = self._clock.wall()
+        if manifest is not None:
+            digest, size_bytes = manifest.digest, manifest.total_bytes
+            sizes = {entry.sha256: entry.size for entry in manifest.files} | {digest: len(manifest.encode())}
+        else:
+            digest, size_bytes = digest_of(content), len(content)
+            sizes = {digest: size_bytes}
+        with self._database.write() as session:
+            rows = [{"digest": d, "size_bytes": size, "created_at": at} for d, size in sizes.items()]
+            insert_ignoring(session, StoredObject, rows)
+            insert_ignoring(session, ArtifactFile, _file_rows(digest, manifest))
+            same = select(Version).where(Version.kind == kind, Version.name == name, Version.digest == digest)
+            if (existing := session.scalar(same)) is not None:
+                return existing
+            newest = session.scalar(
+                select(func.max(Version.version)).where(Version.kind == kind, Version.name == name)
+            )
+            version = Version(
+                kind=kind,
+                name=name,
+                version=(newest or 0) + 1,
+                digest=digest,
+                size_bytes=size_bytes,
+                card=card,
+                created_at=at,
+                created_by=actor,
+            )
+            session.add(version)
+            audit.record(session, at, actor, f"{kind}.upload", f"{name}@{version.version}", digest=digest)
+            return version
+
+    def versions(self, kind: str) -> list[Version]:
+        """Every version of a kind, by name, newest first."""
+        query = select(Version).where(Version.kind == kind).order_by(Version.name, Version.version.desc())
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def size_of(self, digest: str) -> int:
+        """Bytes of an object.
+
+        :raises NotFound: no such object
+        """
+        with self._database.read() as session:
+            row = session.get(StoredObject, digest)
+            if row is None:
+                raise NotFound("object", digest)
+            return row.size_bytes
+
+    def may_fetch(self, device: str, digest: str) -> bool:
+        """Whether the device's newest desired states need the object, as an artifact or as a file of one."""
+        newest = (
+            select(DesiredRevision.digests)
+            .where(DesiredRevision.device == device)
+            .order_by(DesiredRevision.revision.desc())
+            .limit(NEWEST_REVISIONS)
+        )
+        with self._database.read() as session:
+            needed = {artifact for digests in session.scalars(newest) for artifact in digests}
+            if digest in needed:
+                return True
+            part_of = select(ArtifactFile.artifact).where(
+                ArtifactFile.digest == digest, ArtifactFile.artifact.in_(needed)
+            )
+            return session.scalar(part_of.limit(1)) is not None
+
+
+def find(session: Session, kind: str, reference: str) -> Version | Problem:
+    """A version by `name` (the newest), `name@version` or digest; or what is wrong with the reference (path not set)."""
+    query = select(Version).where(Version.kind == kind)
+    if is_digest(reference):
+        version = session.scalar(query.where(Version.digest == reference).limit(1))
+        if version is not None:
+            return version
+        return Problem(
+            "",
+            Reason.ARTIFACT_MISSING,
+            f"the registry holds no {kind} {reference}",
+            remedy=f"upload the {kind}",
+        )
+    name, _, number = reference.partition("@")
+    query = query.where(Version.name == name)
+    if number:
+        version = session.scalar(query.where(Version.version == int(number))) if _counts(number) else None
+    else:
+        version = session.scalar(query.order_by(Version.version.desc()).limit(1))
+    return version if version is not None else _unknown(session, kind, name, reference)
+
+
+def _counts(number: str) -> bool:
+    return number.isascii() and number.isdigit() and len(number) <= 9
+
+
+def _unknown(session: Session, kind: str, name: str, reference: str) -> Problem:
+    versions: Mapping[str, int] = {
+        row.name: row.newest
+        for row in session.execute(
+            select(Version.name, func.max(Version.version).label("newest"))
+            .where(Version.kind == kind)
+            .group_by(Version.name)
+        )
+    }
+    if name in versions:
+        return Problem(
+            "",
+            Reason.UNKNOWN_REFERENCE,
+            f"{kind} {name!r} has no version {reference.partition('@')[2]!r}",
+            expected=f"1 to {versions[name]}",
+        )
+    return Problem(
+        "",
+        Reason.UNKNOWN_REFERENCE,
+        f"the registry holds no {kind} {name!r}",
+        expected=f"one of {sorted(versions)[:20]}" if versions else "",
+        remedy=nearest(name, versions) or f"upload it: `outrider fleet {kind} upload`",
+    )
+
+
+def manifest_of(root: Path) -> Manifest:
+    """The manifest of every file below the directory."""
+    entries = []
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.is_symlink():
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(1024 * 1024):
+                digest.update(chunk)
+            size = file.tell()
+        entries.append(
+            FileEntry(
+                path=path.relative_to(root).as_posix(), sha256=f"sha256:{digest.hexdigest()}", size=size
+            )
+        )
+    return Manifest(kind="model", files=tuple(entries))
+
+
+def _file_rows(artifact: str, manifest: Manifest | None) -> list[dict[str, Any]]:
+    entries = manifest.files if manifest else ()
+    return [
+        {"artifact": artifact, "path": entry.path, "digest": entry.sha256, "size_bytes": entry.size}
+        for entry in entries
+    ]
+
+
+def _named(upload: Upload, card: Mapping[str, Any]) -> str:
+    name = upload.name or card.get("name")
+    if isinstance(name, str) and is_name(name):
+        return name
+    raise Refused(
+        Reason.INVALID_FIELD,
+        f"name {name!r} cannot be used; give one with --name: letters, digits, '.', '_' and '-', at most 64",
+    )
+
+
+def _refusal(kind: str, verdict: local.CheckResult) -> Refused:
+    try:
+        reason = Reason(verdict.reason)
+        problems = [Problem.from_json(problem) for problem in verdict.problems]
+    except (ValueError, KeyError):
+        reason, problems = Reason.CHECK_FAILED, []
+    return Refused(reason, f"the {kind} was refused: {verdict.message}", problems)
