@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
-import select
 import signal
 import socket
 import struct
@@ -30,6 +29,7 @@ class Termination:
     """SIGTERM as something a selectors loop can wait for. SIGINT is ignored: the parent decides when a child ends."""
 
     def __init__(self) -> None:
+        self.requested = False
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -38,11 +38,8 @@ class Termination:
         """Readable, for good, once SIGTERM has come."""
         return self._event_fd
 
-    @property
-    def requested(self) -> bool:
-        return bool(select.select([self._event_fd], [], [], 0)[0])
-
     def _on_signal(self, _number: int, _frame: object) -> None:
+        self.requested = True
         os.eventfd_write(self._event_fd, 1)
 
 
@@ -78,12 +75,13 @@ def die_before_parent(score: int = CHILD_OOM_SCORE, proc: Path = Path("/proc/sel
     return True
 
 
-def settle(link: socket.socket) -> Termination:
-    """All of the above for a child that was started with this link. Native crashes write their stacks to stderr.
+def hold(link: socket.socket | None = None) -> Termination:
+    """All of the above, for a child that was started with this link. Native crashes write their stacks to stderr.
 
     :raises Transient: the parent is already gone
     """
+    parent_pid = os.getppid() if link is None else peer_pid(link)
     faulthandler.enable()
-    tie_to_parent(peer_pid(link))
+    tie_to_parent(parent_pid)
     die_before_parent()
     return Termination()

@@ -29,23 +29,19 @@ _STATISTICS = (local.PipelineStats, local.EngineStats)
 class Link:
     """One thread at a time may use it. `closed` is true once the agent's end is gone; the child ends then."""
 
-    def __init__(self, sock: socket.socket, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
-        sock.setblocking(False)
+    def __init__(self, end: socket.socket | int, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
+        """Take over a socket, or the descriptor that `--link-fd` names.
+
+        :raises OSError: the descriptor is not an open socket
+        """
+        self.socket = socket.socket(fileno=end) if isinstance(end, int) else end
+        self.socket.setblocking(False)
         self.closed = False
         self.dropped_statistics = 0
-        self.socket = sock
         self._max_pending_bytes = max_pending_bytes
         self._lines = local.Lines()
         self._pending: deque[memoryview] = deque()
         self._pending_bytes = 0
-
-    @classmethod
-    def from_fd(cls, fd: int) -> Link:
-        """Take over the descriptor named by `--link-fd`.
-
-        :raises OSError: the descriptor is not an open socket
-        """
-        return cls(socket.socket(fileno=fd))
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -78,21 +74,15 @@ class Link:
         self.flush()
         return True
 
-    def flush(self) -> None:
-        """Send what the socket takes now."""
-        while self._pending:
-            try:
-                sent = self.socket.send(self._pending[0])
-            except (BlockingIOError, InterruptedError):
-                return
-            except (BrokenPipeError, ConnectionResetError):
-                self._lose()
-                return
-            self._pending_bytes -= sent
-            if sent < len(self._pending[0]):
-                self._pending[0] = self._pending[0][sent:]
-            else:
-                self._pending.popleft()
+    def flush(self, deadline_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> bool:
+        """Send what the socket takes now, or within the deadline; whether everything is sent."""
+        end_mono = clock() + deadline_s
+        while True:
+            self._send_now()
+            left_s = end_mono - clock()
+            if not self._pending or left_s <= 0:
+                return not self._pending and not self.closed
+            self._poll(select.POLLOUT, left_s)
 
     def receive(self) -> list[local.Message]:
         """The messages that have come, without waiting; sets `closed` at end of file.
@@ -113,20 +103,39 @@ class Link:
             lines += self._lines.feed(data)
         return [local.decode(line) for line in lines]
 
-    def drain(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> bool:
-        """Send all that is left before the process ends; False when the time was over or the agent gone."""
-        deadline_mono = clock() + timeout_s
-        while True:
-            self.flush()
-            left_s = deadline_mono - clock()
-            if not self._pending or left_s <= 0:
-                return not self._pending and not self.closed
-            select.select([], [self.socket], [], left_s)
+    def wait(self, timeout_s: float) -> list[local.Message]:
+        """As `receive`, but wait for the first bytes.
+
+        :raises wire.errors.Malformed: the agent is of another version
+        """
+        if not self.closed:
+            self._poll(select.POLLIN, timeout_s)
+        return self.receive()
 
     def close(self) -> None:
         """Give the descriptor back."""
         self._lose()
         self.socket.close()
+
+    def _send_now(self) -> None:
+        while self._pending:
+            try:
+                sent = self.socket.send(self._pending[0])
+            except (BlockingIOError, InterruptedError):
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._lose()
+                return
+            self._pending_bytes -= sent
+            if sent < len(self._pending[0]):
+                self._pending[0] = self._pending[0][sent:]
+            else:
+                self._pending.popleft()
+
+    def _poll(self, events: int, timeout_s: float) -> None:
+        poll = select.poll()
+        poll.register(self.socket, events)
+        poll.poll(timeout_s * 1000)
 
     def _lose(self) -> None:
         self.closed = True
