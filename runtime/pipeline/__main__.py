@@ -14,13 +14,13 @@ import cv2
 from runtime.camera.opencv import open_camera
 from runtime.camera.reader import CameraReader
 from runtime.errors import RuntimeFault
-from runtime.lifeline import hold
+from runtime.lifeline import Termination, hold
 from runtime.link import Link
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.active import SLOTS, activate
 from runtime.pipeline.chores import Chores
 from runtime.pipeline.events import Held
-from runtime.pipeline.loop import PipelineLoop
+from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
 from wire import local
 from wire.reasons import Reason
 
@@ -31,7 +31,7 @@ REFUSED_STATUS = 3
 
 
 def attach(model: local.ModelBinding) -> AttachedEngine:
-    return AttachedEngine(model.socket, model.digest, slots=SLOTS)
+    return AttachedEngine(model.socket, model.digest, slots=SLOTS, answer_timeout_s=ANSWER_DEADLINE_S)
 
 
 def receive_start(link: Link) -> local.Start | None:
@@ -44,15 +44,15 @@ def receive_start(link: Link) -> local.Start | None:
     return None
 
 
-def work(link: Link) -> int:
+def work(link: Link, termination: Termination) -> int:
     """The whole life of the process; its exit status."""
     start = receive_start(link)
     if start is None:
         return 1
-    camera = start.camera.name
+    camera = start.camera
     try:
         active = activate(start.binding, camera, attach, 0.0)
-        reader = CameraReader(start.camera, open_camera)
+        reader = CameraReader(camera, open_camera)
     except RuntimeFault as e:
         problems = [problem.to_json() for problem in e.problems]
         link.send(local.NotPrepared("", e.reason.value, str(e), problems))
@@ -65,18 +65,20 @@ def work(link: Link) -> int:
         return REFUSED_STATUS
     chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S), start.run_dir)
     link.send(local.PipelineUp(os.getpid()))
-    return PipelineLoop(start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera)).run()
+    return PipelineLoop(
+        start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera), termination
+    ).run()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m runtime.pipeline", description="one camera's process")
     parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the agent")
     arguments = parser.parse_args()
-    hold()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # The engine has the other cores; OpenCV's own threads would only steal from it.
     cv2.setNumThreads(1)
-    return work(Link(arguments.link_fd))
+    link = Link(arguments.link_fd)
+    return work(link, hold(link.socket))
 
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from runtime.camera.reader import Frame
+from runtime.camera.source import kind_of
 from runtime.errors import RuntimeFault, Transient, WorkflowRefused
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.events import Policy
 from runtime.workflow.compiler import Graph, compile_definition
 from runtime.workflow.executor import Executor, Run
 from runtime.workflow.values import ImageValue, VideoMetadata
+from wire import local
 from wire.local import Binding, ModelBinding
 from wire.problem import Problem
 from wire.reasons import Reason
+from wire.source import Kind
 
 SLOTS = 4
 """Requests of one pipeline to one engine that may be under way: two frames, and as many crops at a time."""
@@ -35,7 +38,7 @@ class Active:
     engines: dict[str, AttachedEngine]
     executor: Executor
     policy: Policy
-    camera: str
+    camera: local.CameraSource
     in_flight: int = 0
 
     @property
@@ -55,11 +58,11 @@ class Active:
     def begin(self, frame: Frame, fps: float) -> Run:
         """Hand a frame to the models that need nothing but the picture."""
         metadata = VideoMetadata(
-            video_identifier=self.camera,
+            video_identifier=self.camera.name,
             frame_number=frame.seq,
             frame_timestamp_wall=frame.captured_wall,
             fps=fps,
-            comes_from_video_file=False,
+            comes_from_video_file=kind_of(self.camera) is Kind.FILE,
         )
         return self.executor.begin({**self.binding.parameters, **self._images(frame, metadata)})
 
@@ -100,7 +103,7 @@ def read_workflow(path: str, binding: Binding) -> Graph:
     return graph
 
 
-def activate(binding: Binding, camera: str, attach: Attach, deadline_s: float) -> Active:
+def activate(binding: Binding, camera: local.CameraSource, attach: Attach, deadline_s: float) -> Active:
     """Compile, then attach; with `deadline_s` 0 engines that are not there yet are attached later, by themselves.
 
     :raises WorkflowRefused: the workflow cannot run

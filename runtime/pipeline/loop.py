@@ -14,6 +14,7 @@ from typing import Any
 
 from runtime.camera.reader import CameraReader, Frame
 from runtime.camera.source import Pace, pace_of
+from runtime.lifeline import Termination
 from runtime.link import Link
 from runtime.pipeline.active import Active
 from runtime.pipeline.chores import Chores
@@ -35,6 +36,8 @@ STATS_S = 1.0
 NO_FRAME_S = 5.0
 """A streaming camera without a frame for this long is lost, whatever it says."""
 STOP_FLUSH_S = 2.0
+MAX_LINK_BACKLOG_BYTES = 256 * 1024
+"""Events wait here, where the oldest give way, and not in the link while the agent does not read."""
 
 
 @dataclass
@@ -51,9 +54,17 @@ class PipelineLoop:
     """Owns everything of one camera's process. `run` returns the exit status."""
 
     def __init__(
-        self, start: local.Start, link: Link, reader: CameraReader, active: Active, chores: Chores, held: Held
+        self,
+        start: local.Start,
+        link: Link,
+        reader: CameraReader,
+        active: Active,
+        chores: Chores,
+        held: Held,
+        termination: Termination,
     ) -> None:
         self._start = start
+        self._termination = termination
         self._link = link
         self._reader = reader
         self._active = active
@@ -96,7 +107,7 @@ class PipelineLoop:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        wanted = {self._link.fileno(), self._chores.fileno()}
+        wanted = {self._chores.fileno(), self._termination.fileno()}
         if self._may_begin():
             wanted.add(self._reader.fileno())
         for active in self._living():
@@ -106,10 +117,15 @@ class PipelineLoop:
         for fd in wanted - self._polled:
             self._poll.register(fd, select.POLLIN)
         self._polled = wanted
-        deadline_mono = self._next_stats_mono
+        self._poll.register(self._link, select.POLLIN | (select.POLLOUT if self._link.pending_bytes else 0))
+        self._poll.poll(max(0.0, self._due_mono() - time.monotonic()) * 1000)
+
+    def _due_mono(self) -> float:
+        """When the loop has to turn though nothing came."""
+        due_mono = [engine.due_mono for active in self._living() for engine in active.engines.values()]
         if self._under_way:
-            deadline_mono = min(deadline_mono, self._under_way[0].deadline_mono)
-        self._poll.poll(max(0.0, deadline_mono - time.monotonic()) * 1000)
+            due_mono.append(self._under_way[0].deadline_mono)
+        return min([self._next_stats_mono, *due_mono])
 
     def _living(self) -> list[Active]:
         prepared = [self._prepared[1]] if self._prepared else []
@@ -242,6 +258,8 @@ class PipelineLoop:
                 self._chores.snapshot(message, self._seen)
             elif isinstance(message, local.Stop):
                 self._stopping_mono = time.monotonic()
+        if self._termination.requested and not self._stopping_mono:
+            self._stopping_mono = time.monotonic()
         for reply, active in self._chores.done():
             if active is not None and isinstance(reply, local.Prepared):
                 self._prepared = (reply.ticket, active)
@@ -285,8 +303,9 @@ class PipelineLoop:
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        for event in self._held.due():
-            self._link.send(event)
+        if self._link.pending_bytes < MAX_LINK_BACKLOG_BYTES:
+            for event in self._held.due():
+                self._link.send(event)
         at_mono = time.monotonic()
         if at_mono >= self._next_stats_mono:
             self._next_stats_mono = at_mono + STATS_S
