@@ -1,0 +1,169 @@
+"""The books of a camera across the processes that watched it: counters summed, blind time between them by cause. Pure.
+
+Within a process the pipeline reports blind time itself. Between two processes the gap reaches from the last result of the one
+to the first of the next; all processes of a boot share CLOCK_MONOTONIC, so the two can be subtracted. The cause of a gap is the
+first that was told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wire.local import PipelineStats
+from wire.reasons import Reason
+
+
+@dataclass
+class Totals:
+    """Counters of the processes that have ended; `blind_s` seconds by reason code."""
+
+    frames: int = 0
+    results: int = 0
+    events: int = 0
+    events_dropped: int = 0
+    no_answer: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    step_errors: dict[str, int] = field(default_factory=dict)
+    blind_s: dict[str, float] = field(default_factory=dict)
+
+    def plus(self, stats: PipelineStats) -> Totals:
+        """The sum with a process' own counters; both are left as they are."""
+        return Totals(
+            self.frames + stats.frames,
+            self.results + stats.results,
+            self.events + stats.events,
+            self.events_dropped + stats.events_dropped,
+            _sum(self.no_answer, stats.no_answer),
+            _sum(self.skipped, stats.skipped),
+            _sum(self.step_errors, stats.step_errors),
+            _sum_s(self.blind_s, stats.blind_s),
+        )
+
+
+def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+    return dict(Counter(a) + Counter(b))
+
+
+def _sum_s(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {*a, *b}}
+
+
+class CameraLedger:
+    """One camera since its pipeline was defined. Every time is an argument, in seconds of CLOCK_MONOTONIC."""
+
+    def __init__(self, defined_mono: float) -> None:
+        self._former = Totals()
+        self._stats: PipelineStats | None = None
+        self._gap_since_mono: float | None = defined_mono
+        self._gap_cause = Reason.STARTING.value
+        self._last_result_mono = 0.0
+
+    def told(self, stats: PipelineStats) -> None:
+        """The newest statistics of the running process."""
+        self._stats = stats
+        self._last_result_mono = max(self._last_result_mono, stats.last_result_mono)
+        if self._gap_since_mono is None:
+            return
+        if stats.first_result_mono > 0:
+            self._book(self._gap_cause, stats.first_result_mono - self._gap_since_mono)
+            self._gap_since_mono = None
+        elif not stats.blind_cause and stats.frames == 0:
+            return
+        elif stats.blind_cause and self._gap_cause == Reason.STARTING.value:
+            self._gap_cause = stats.blind_cause
+
+    def camera_ended(self) -> None:
+        """A file has come to its end: there is nothing left to be blind for."""
+        self._gap_since_mono = None
+
+    def process_ended(self, cause: Reason, at_mono: float) -> None:
+        """The process is gone: its counters are kept, a gap opens at its last result."""
+        stats = self._stats
+        if stats is None:
+            self._gap_cause = self._later_cause(cause)
+            self._gap_since_mono = self._gap_since_mono or at_mono
+            return
+        self._former = self._former.plus(stats)
+        outcomes = stats.results + sum(stats.no_answer.values()) + sum(stats.skipped.values())
+        if (unfinished := stats.frames - outcomes) > 0:
+            self._former.no_answer = _sum(self._former.no_answer, {cause.value: unfinished})
+        if self._gap_since_mono is None:
+            self._gap_since_mono = stats.last_result_mono or self._last_result_mono or at_mono
+            self._gap_cause = stats.blind_cause or cause.value
+        else:
+            self._gap_cause = self._later_cause(cause)
+        self._stats = None
+
+    def succeed(self, former: CameraLedger) -> None:
+        """Take over the books of the pipeline this one replaces; the time both ran counts as watched."""
+        stats = self._stats
+        started_blind = self._former.blind_s.pop(Reason.STARTING.value, None) is not None
+        self._former = _joined(former._former, self._former)
+        last_mono = former._last_result_mono
+        if stats is None or stats.first_result_mono <= 0:
+            self._gap_since_mono = last_mono or self._gap_since_mono
+        elif started_blind and last_mono:
+            self._book(Reason.STARTING.value, max(0.0, stats.first_result_mono - last_mono))
+
+    def totals(self) -> Totals:
+        """The counters of all processes, the running one included."""
+        return self._former.plus(self._stats) if self._stats else self._former
+
+    def blind_now(self, at_mono: float) -> tuple[str, float] | None:
+        """Cause and seconds of the blind time that is still open."""
+        if self._gap_since_mono is not None:
+            return self._gap_cause, max(0.0, at_mono - self._gap_since_mono)
+        if self._stats is not None and self._stats.blind_cause:
+            return self._stats.blind_cause, max(0.0, at_mono - self._stats.blind_since_mono)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is kept across the agent's own death."""
+        open_cause = self.blind_now(0.0)
+        return {
+            "totals": vars(self.totals()),
+            "last_result_mono": self._last_result_mono,
+            "gap_since_mono": self._gap_since_mono,
+            "open_cause": open_cause[0] if open_cause else "",
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], at_mono: float, *, same_boot: bool) -> CameraLedger:
+        """The ledger after the agent was down; of another boot only the counters hold.
+
+        :raises KeyError, TypeError, ValueError: not what `to_json` gives
+        """
+        ledger = cls(at_mono)
+        ledger._former = Totals(**value["totals"])
+        if not same_boot:
+            return ledger
+        last_mono = float(value["last_result_mono"])
+        since = value["gap_since_mono"] if value["gap_since_mono"] is not None else last_mono or None
+        ledger._last_result_mono = last_mono
+        ledger._gap_since_mono = float(since) if since is not None else at_mono
+        cause = str(value["open_cause"])
+        ledger._gap_cause = cause if cause and cause != Reason.STARTING.value else Reason.AGENT_DOWN.value
+        return ledger
+
+    def _later_cause(self, cause: Reason) -> str:
+        return cause.value if self._gap_cause == Reason.STARTING.value else self._gap_cause
+
+    def _book(self, cause: str, blind_s: float) -> None:
+        if blind_s > 0:
+            self._former.blind_s[cause] = self._former.blind_s.get(cause, 0.0) + blind_s
+
+
+def _joined(a: Totals, b: Totals) -> Totals:
+    return Totals(
+        a.frames + b.frames,
+        a.results + b.results,
+        a.events + b.events,
+        a.events_dropped + b.events_dropped,
+        _sum(a.no_answer, b.no_answer),
+        _sum(a.skipped, b.skipped),
+        _sum(a.step_errors, b.step_errors),
+        _sum_s(a.blind_s, b.blind_s),
+    )

@@ -1,0 +1,165 @@
+"""The agent's own configuration: a TOML file over defaults. What the device runs is desired state, not configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ConfigRefused
+from wire.problem import Problem, nearest, shown
+from wire.reasons import Reason
+
+toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+DEFAULT_FILE = Path("/etc/outrider/agent.toml")
+MAX_RUN_DIR_BYTES = 80
+"""sockaddr_un.sun_path holds 107 bytes and a NUL (unix(7)); an engine's socket adds `/e-` and 16 digits, a margin remains."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Every limit, with its unit in the name."""
+
+    outbox_bytes: int = 256 * 1024 * 1024
+    outbox_age_s: float = 7 * 86400.0
+    in_flight: int = 20
+    no_subscriber_retry_s: float = 30.0
+    free_space_bytes: int = 256 * 1024 * 1024
+    fetch_deadline_s: float = 86400.0
+    switch_deadline_s: float = 30.0
+    silent_s: float = 10.0
+    start_silent_s: float = 60.0
+    load_silent_s: float = 600.0
+    stop_s: float = 5.0
+    restart_min_s: float = 0.2
+    restart_max_s: float = 10.0
+    refused_retry_s: float = 60.0
+    connect_s: float = 15.0
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 60.0
+    poll_after_s: float = 60.0
+    poll_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """`state_dir` survives a boot; `run_dir` holds sockets and snapshots, its path is short. `http_port` 0 takes a free one,
+    negative serves none. `clock_synced`: the wall clock is kept right by other means than NTP."""
+
+    state_dir: Path = Path("/var/lib/outrider")
+    run_dir: Path = Path("/run/outrider")
+    http_host: str = "127.0.0.1"
+    http_port: int = 7373
+    log_format: str = "text"
+    log_level: str = "INFO"
+    clock_synced: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        size = len(os.fsencode(self.run_dir))
+        if size > MAX_RUN_DIR_BYTES:
+            raise ConfigRefused(
+                Reason.CONFIG_INVALID,
+                f"run_dir {str(self.run_dir)!r} has {size} bytes; at most {MAX_RUN_DIR_BYTES} leave room for the "
+                "sockets' names: choose a shorter one",
+            )
+
+    def make_directories(self) -> None:
+        """:raises OSError: no permission"""
+        for directory in (self.state_dir, self.run_dir):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Config:
+    """Read the file, or the defaults where there is none; `OUTRIDER_STATE_DIR` and `OUTRIDER_RUN_DIR` win over both.
+
+    :raises ConfigRefused: with every problem
+    """
+    document: dict[str, Any] = {}
+    chosen = path or DEFAULT_FILE
+    if path is not None or chosen.exists():
+        document = _parsed(chosen)
+    for name in ("state_dir", "run_dir"):
+        if value := environment.get(f"OUTRIDER_{name.upper()}"):
+            document[name] = value
+    return parse(document, str(chosen))
+
+
+def short_run_dir() -> Path:
+    """A new run directory with a short path, for a run without systemd."""
+    return Path(tempfile.mkdtemp(prefix="outrider-", dir="/tmp"))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return dict(toml.loads(path.read_text()))
+    except (OSError, UnicodeDecodeError, toml.TOMLDecodeError) as e:
+        raise ConfigRefused(Reason.CONFIG_INVALID, f"{path} cannot be read as TOML: {e}") from e
+
+
+def parse(document: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Build a configuration from parsed TOML.
+
+    :raises ConfigRefused: with every problem
+    """
+    problems: list[Problem] = []
+    values = _fields(Config, {k: v for k, v in document.items() if k != "limits"}, "", problems)
+    limits = document.get("limits", {})
+    if isinstance(limits, Mapping):
+        values["limits"] = Limits(**_fields(Limits, limits, "limits.", problems))
+    else:
+        problems.append(Problem("limits", Reason.CONFIG_INVALID, f"{shown(limits)} is no table"))
+    if problems:
+        text = "; ".join(map(str, problems))
+        raise ConfigRefused(
+            Reason.CONFIG_INVALID, f"{where} has {len(problems)} problem(s): {text}", problems
+        )
+    return Config(**values)
+
+
+def _fields(cls: type[Any], table: Mapping[str, Any], at: str, problems: list[Problem]) -> dict[str, Any]:
+    defaults = {f.name: f.type for f in dataclasses.fields(cls) if f.name != "limits"}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in defaults:
+            problems.append(
+                Problem(
+                    at + name,
+                    Reason.CONFIG_INVALID,
+                    "is not known",
+                    expected=f"one of {sorted(defaults)}",
+                    remedy=nearest(name, defaults),
+                )
+            )
+        elif (read := _value(str(defaults[name]), value)) is None:
+            problems.append(
+                Problem(
+                    at + name,
+                    Reason.CONFIG_INVALID,
+                    f"{shown(value)} cannot be used",
+                    expected=str(defaults[name]),
+                )
+            )
+        else:
+            values[name] = read
+    return values
+
+
+def _value(kind: str, value: object) -> object | None:
+    if kind == "Path":
+        return Path(value) if isinstance(value, str) and value else None
+    if kind == "bool":
+        return value if isinstance(value, bool) else None
+    if kind == "int":
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if kind == "float":
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if number and value > 0 else None  # type: ignore[arg-type,operator]
+    return value if isinstance(value, str) else None

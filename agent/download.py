@@ -1,0 +1,204 @@
+"""Fetching one object over HTTPS: resumed by range after a cut, checked against its digest, durable before it has its name."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+
+from agent.backoff import Backoff
+from agent.errors import ArtifactRefused, Transient
+from agent.files import sync_directory
+from wire.reasons import Reason
+from wire.redact import redact
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 30.0
+CHUNK_BYTES = 256 * 1024
+MAX_OBJECT_BYTES = 16 * 1024**3
+
+Progress = Callable[[int], None]
+
+
+class Downloader:
+    """Fetches objects of the control plane. `sleep` is the waiting between tries."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        token: str,
+        backoff: Callable[[], Backoff],
+        *,
+        keep_free_bytes: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._url = url.rstrip("/")
+        self._token = token
+        self._backoff = backoff
+        self._keep_free_bytes = keep_free_bytes
+        self._sleep = sleep
+        self.trouble: Callable[[str], None] = lambda _why: None
+
+    async def fetch(
+        self,
+        digest: str,
+        target: Path,
+        *,
+        max_bytes: int = MAX_OBJECT_BYTES,
+        progress: Progress | None = None,
+    ) -> None:
+        """Fetch an object to `target`; tries again for ever where trying may help, so that the caller sets the deadline.
+
+        :raises ArtifactRefused: the control plane does not hold it, its bytes are wrong twice, or there is no room
+        """
+        backoff = self._backoff()
+        corrupt = 0
+        while True:
+            try:
+                await self._attempt(digest, target, max_bytes, progress or (lambda _count: None))
+                return
+            except ArtifactRefused as e:
+                corrupt += e.reason is Reason.ARTIFACT_CORRUPT
+                if e.reason is not Reason.ARTIFACT_CORRUPT or corrupt > 1:
+                    raise
+                log.warning("download was corrupt; once more from the start", extra={"digest": digest})
+            except (Transient, httpx.HTTPError) as e:
+                delay_s = backoff.next_s()
+                why = redact(str(e) or type(e).__name__)
+                self.trouble(why)
+                log.warning(
+                    "download interrupted",
+                    extra={"digest": digest[:19], "cause": why, "retry_s": round(delay_s, 1)},
+                )
+                await self._sleep(delay_s)
+
+    async def _attempt(self, digest: str, target: Path, max_bytes: int, progress: Progress) -> None:
+        part = target.with_name(target.name + ".part")
+        start = part.stat().st_size if part.exists() else 0
+        headers = {"Authorization": f"Bearer {self._token}", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        address = f"{self._url}/api/v1/device/objects/{digest}"
+        async with self._client.stream("GET", address, headers=headers, timeout=READ_TIMEOUT_S) as answer:
+            if answer.status_code == 416:
+                # The part is complete or of another object; its hash says which.
+                await self._accept(part, target, digest)
+                return
+            _check_status(answer, digest)
+            if answer.status_code != 206:
+                start = 0
+            self._check_room(part, answer, max_bytes, start, digest)
+            await self._write(part, answer, start, max_bytes, digest, progress)
+        await self._accept(part, target, digest)
+
+    def _check_room(
+        self, part: Path, answer: httpx.Response, max_bytes: int, start: int, digest: str
+    ) -> None:
+        size = int(answer.headers.get("Content-Length", 0) or 0)
+        if start + size > max_bytes:
+            raise ArtifactRefused(
+                Reason.ARTIFACT_CORRUPT,
+                f"{digest[:19]} has {start + size} bytes; at most {max_bytes} were expected",
+            )
+        free = shutil.disk_usage(part.parent).free
+        if free - size < self._keep_free_bytes:
+            raise ArtifactRefused(
+                Reason.DISK_FULL,
+                f"{digest[:19]} needs {size} bytes and {free} are free in {part.parent}, of which {self._keep_free_bytes} "
+                "are to stay free: remove unused models or files",
+            )
+
+    async def _write(
+        self, part: Path, answer: httpx.Response, start: int, max_bytes: int, digest: str, progress: Progress
+    ) -> None:
+        try:
+            with part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                file.truncate()
+                at = start
+                async for chunk in answer.aiter_raw(CHUNK_BYTES):
+                    at += len(chunk)
+                    if at > max_bytes:
+                        raise ArtifactRefused(
+                            Reason.ARTIFACT_CORRUPT, f"{digest[:19]} is longer than {max_bytes} bytes"
+                        )
+                    file.write(chunk)
+                    progress(at)
+        except OSError as e:
+            raise ArtifactRefused(Reason.DISK_FULL, f"{part} cannot be written: {e}; free some space") from e
+
+    async def _accept(self, part: Path, target: Path, digest: str) -> None:
+        """Give the part its name, once its bytes are those of the digest; a wrong part is deleted."""
+        found = await asyncio.to_thread(hash_file, part)
+        if found != digest:
+            part.unlink(missing_ok=True)
+            raise ArtifactRefused(
+                Reason.ARTIFACT_CORRUPT,
+                f"{digest[:19]} was asked for and {found[:19]} came: upload the artifact again",
+            )
+        await asyncio.to_thread(_make_durable, part, target)
+
+
+def _check_status(answer: httpx.Response, digest: str) -> None:
+    status = answer.status_code
+    if status in (200, 206):
+        return
+    if status in (404, 410):
+        raise ArtifactRefused(
+            Reason.ARTIFACT_MISSING,
+            f"the control plane does not hold {digest[:19]} ({status}): upload it, publish again",
+        )
+    if status in (401, 403):
+        # A token that is refused today may be accepted once the control plane has been restored.
+        raise Transient(
+            Reason.NOT_AUTHENTICATED, f"the control plane answers {status} for {digest[:19]}: enrol again"
+        )
+    raise Transient(Reason.ARTIFACT_UNREACHABLE, f"the control plane answers {status} for {digest[:19]}")
+
+
+def hash_file(path: Path) -> str:
+    """`sha256:…` of a file's bytes.
+
+    :raises OSError: it cannot be read
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1024 * 1024):
+            digest.update(chunk)
+    return "sha256:" + digest.hexdigest()
+
+
+def _make_durable(part: Path, target: Path) -> None:
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, target)
+    sync_directory(target.parent)
+
+
+async def desired_state(client: httpx.AsyncClient, url: str, token: str) -> object | None:
+    """The signed desired state over HTTPS, for when MQTT is unreachable; None where there is none.
+
+    :raises Transient: the control plane cannot be reached or does not answer a document
+    """
+    try:
+        answer = await client.get(
+            f"{url.rstrip('/')}/api/v1/device/desired",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=READ_TIMEOUT_S,
+        )
+        if answer.status_code == 204:
+            return None
+        answer.raise_for_status()
+        body: object = answer.json()
+    except (httpx.HTTPError, ValueError) as e:
+        raise Transient(Reason.ARTIFACT_UNREACHABLE, f"desired state: {e or type(e).__name__}") from e
+    return body

@@ -1,0 +1,134 @@
+"""Who this device is: what enrolment gave it, and the key it made itself. Both are files only the owner can read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from agent.errors import ConfigRefused
+from agent.files import write_atomic
+from wire.doc import Doc, read
+from wire.enrol import Broker, EnrolResponse
+from wire.errors import Refused
+from wire.names import Name
+from wire.reasons import Reason
+
+FILE = "identity.json"
+KEY_FILE = "device-key.pem"
+
+
+class IdentityFile(Doc):
+    """The file of the state directory. `url` is the control plane's; `state_keys` are base64, by key id."""
+
+    url: str
+    fleet: Name
+    device: Name
+    api_token: str
+    broker: Broker
+    state_keys: dict[str, str]
+
+
+@dataclass(frozen=True, repr=False)
+class Identity:
+    """The device's identity; its secrets are masked in `repr`. `state_keys` maps a key id to 32 raw bytes."""
+
+    url: str
+    fleet: str
+    device: str
+    api_token: str
+    broker: Broker
+    state_keys: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Identity({self.device!r} of {self.fleet!r} at {self.url!r}, secrets ***)"
+
+
+def from_response(url: str, response: EnrolResponse) -> Identity:
+    """The identity that enrolment gives.
+
+    :raises ConfigRefused: a state key is not 32 bytes in base64
+    """
+    keys = {name: _raw_key(name, text) for name, text in response.state_keys.items()}
+    return Identity(
+        url.rstrip("/"), response.fleet, response.device, response.api_token, response.broker, keys
+    )
+
+
+def save(identity: Identity, state_dir: Path) -> None:
+    """Write the identity, mode 0600, durably.
+
+    :raises OSError: no room, no permission
+    """
+    body: dict[str, Any] = {
+        "url": identity.url,
+        "fleet": identity.fleet,
+        "device": identity.device,
+        "api_token": identity.api_token,
+        "broker": identity.broker.to_json(),
+        "state_keys": {name: base64.b64encode(raw).decode() for name, raw in identity.state_keys.items()},
+    }
+    write_atomic(state_dir / FILE, json.dumps(body, indent=1).encode(), 0o600)
+
+
+def load(state_dir: Path) -> Identity | None:
+    """The identity, or None where the device is not enrolled.
+
+    :raises ConfigRefused: the file is there and cannot be used
+    """
+    path = state_dir / FILE
+    try:
+        document = read(IdentityFile, json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, Refused) as e:
+        raise ConfigRefused(
+            Reason.CONFIG_INVALID, f"{path} cannot be used ({e}); enrol the device again"
+        ) from e
+    keys = {name: _raw_key(name, text) for name, text in document.state_keys.items()}
+    return Identity(document.url, document.fleet, document.device, document.api_token, document.broker, keys)
+
+
+def device_key(state_dir: Path) -> Ed25519PrivateKey:
+    """The device's own key; made on first use, never leaves the device.
+
+    :raises ConfigRefused: the file is there and is no Ed25519 key
+    """
+    path = state_dir / KEY_FILE
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_atomic(path, pem, 0o600)
+        return made
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, OSError) as e:
+        raise ConfigRefused(
+            Reason.CONFIG_INVALID, f"{path} is no key ({e}); remove it and enrol again"
+        ) from e
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigRefused(Reason.CONFIG_INVALID, f"{path} is no Ed25519 key; remove it and enrol again")
+    return key
+
+
+def _raw_key(name: str, text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as e:
+        raise ConfigRefused(Reason.CONFIG_INVALID, f"state key {name[:12]} is not base64") from e
+    if len(raw) != 32:
+        raise ConfigRefused(
+            Reason.CONFIG_INVALID, f"state key {name[:12]} has {len(raw)} bytes; an Ed25519 key has 32"
+        )
+    return raw

@@ -1,0 +1,143 @@
+"""The content-addressed store: `objects/sha256/<hex>` and, for each model, a directory of hard links `models/<hex>/`.
+
+An object has its name only once its bytes are whole, checked and durable; so what is there is right.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from agent.download import Progress
+from agent.errors import ArtifactRefused
+from agent.files import sync_directory
+from wire import manifest
+from wire.errors import WireError
+from wire.manifest import MAX_MANIFEST_BYTES, Manifest
+from wire.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+MAX_WORKFLOW_BYTES = 16 * 1024 * 1024
+
+
+class Fetcher(Protocol):
+    """Where objects come from."""
+
+    async def fetch(
+        self, digest: str, target: Path, *, max_bytes: int, progress: Progress | None = None
+    ) -> None:
+        """:raises ArtifactRefused: it cannot be had"""
+
+
+class Store:
+    """Artifacts on disk. One update at a time uses `fetch_*`; paths may be asked for at any time."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._objects = state_dir / "objects" / "sha256"
+        self._models = state_dir / "models"
+        for directory in (self._objects, self._models):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def object_path(self, digest: str) -> Path:
+        """Where the object is, or would be."""
+        return self._objects / digest.removeprefix("sha256:")
+
+    def model_path(self, digest: str) -> Path:
+        """The checked-out package of a model."""
+        return self._models / digest.removeprefix("sha256:")
+
+    async def fetch_workflow(self, digest: str, fetcher: Fetcher) -> Path:
+        """:raises ArtifactRefused: it cannot be had"""
+        path = self.object_path(digest)
+        if not path.exists():
+            await fetcher.fetch(digest, path, max_bytes=MAX_WORKFLOW_BYTES)
+        return path
+
+    async def fetch_model(
+        self, digest: str, fetcher: Fetcher, progress: Callable[[int, int], None] | None = None
+    ) -> Path:
+        """Fetch what is missing of a model and check it out; `progress` gets bytes done and bytes in all.
+
+        :raises ArtifactRefused: it cannot be had
+        """
+        path = self.model_path(digest)
+        if path.exists():
+            return path
+        files = await self._manifest(digest, fetcher)
+        told = progress or (lambda _done, _total: None)
+        done = 0
+        for entry in files.files:
+            target = self.object_path(entry.sha256)
+            if not target.exists():
+                base = done
+                await fetcher.fetch(
+                    entry.sha256,
+                    target,
+                    max_bytes=max(entry.size, 1),
+                    progress=lambda count, base=base: told(base + count, files.total_bytes),  # type: ignore[misc]
+                )
+            done += entry.size
+        self._check_out(files, path)
+        return path
+
+    async def _manifest(self, digest: str, fetcher: Fetcher) -> Manifest:
+        path = self.object_path(digest)
+        if not path.exists():
+            await fetcher.fetch(digest, path, max_bytes=MAX_MANIFEST_BYTES)
+        return self._read_manifest(digest)
+
+    def _read_manifest(self, digest: str) -> Manifest:
+        try:
+            return manifest.decode(self.object_path(digest).read_bytes())
+        except (OSError, WireError) as e:
+            raise ArtifactRefused(
+                Reason.ARTIFACT_CORRUPT,
+                f"{digest[:19]} is no manifest of a model: {e}; upload the model again",
+            ) from e
+
+    def _check_out(self, files: Manifest, path: Path) -> None:
+        part = path.with_name(path.name + ".part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for entry in files.files:
+                target = part / entry.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(self.object_path(entry.sha256), target)
+            for directory in {part, *(p for p in part.rglob("*") if p.is_dir())}:
+                sync_directory(directory)
+            os.replace(part, path)
+            sync_directory(path.parent)
+        except OSError as e:
+            shutil.rmtree(part, ignore_errors=True)
+            raise ArtifactRefused(Reason.DISK_FULL, f"model cannot be checked out to {path}: {e}") from e
+
+    def collect(self, keep: Iterable[str]) -> int:
+        """Delete every model and object that none of the digests needs; the number deleted. Parts of downloads go too."""
+        needed = set(keep)
+        models = {digest for digest in needed if self.model_path(digest).exists()}
+        objects = {digest.removeprefix("sha256:") for digest in needed | self._files_of(models)}
+        kept_models = {digest.removeprefix("sha256:") for digest in models}
+        gone = 0
+        for path in self._models.iterdir():
+            if path.name not in kept_models:
+                shutil.rmtree(path, ignore_errors=True)
+                gone += 1
+        for path in self._objects.iterdir():
+            if path.name not in objects:
+                path.unlink(missing_ok=True)
+                gone += 1
+        if gone:
+            log.info("store cleared of what is not needed", extra={"deleted": gone})
+        return gone
+
+    def _files_of(self, models: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for digest in models:
+            found |= {entry.sha256 for entry in self._read_manifest(digest).files}
+        return found
