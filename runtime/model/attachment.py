@@ -126,7 +126,8 @@ class AttachedEngine:
 
     def submit(self, images: Sequence[Image]) -> Ticket:
         """As the protocol says. With more images than free slots it waits for slots; with no free slot at all it does not."""
-        self.pump()
+        if self._channel is None or self._channel.table.free < self._slots:
+            self.pump()
         channel = self._channel
         if channel is None:
             return Done((NoAnswer(Reason.ENGINE_DOWN, self.problem),) * len(images))
@@ -146,8 +147,8 @@ class AttachedEngine:
     def close(self) -> None:
         """Detach for good. Requests under way are answered with NoAnswer."""
         if not self._closed:
-            self._lose("closed by the pipeline")
             self._closed = True
+            self._lose("closed by the pipeline")
             self._poll.close()
 
     # --- for the pipeline's loop --------------------------------------------------------------------------------------
@@ -350,8 +351,9 @@ class AttachedEngine:
         logger.info("engine attached", extra={"socket": self._path, "digest": self._digest})
 
     def _lose(self, why: str) -> None:
+        if self._channel is not None and not self._closed:
+            logger.warning("engine lost: %s", why, extra={"socket": self._path, "digest": self._digest})
         if self._channel is not None:
-            logger.warning("engine lost", extra={"socket": self._path, "cause": why})
             self._channel.close()
             self._channel = None
         if self._greeting is not None:

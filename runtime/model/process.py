@@ -186,7 +186,7 @@ class EngineProcess:
             elif isinstance(message, local.Unload):
                 self._server.unload(message.digest)
             else:
-                logger.warning("message not for an engine", extra={"kind": type(message).__name__})
+                logger.warning("message not for an engine: %s", type(message).__name__)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -268,7 +268,7 @@ def main() -> int:
     try:
         return work(link, hold(link.socket))
     except (Malformed, LinkFull, RuntimeFault) as e:
-        logger.error("engine process ends", extra={"cause": str(e)})
+        logger.error("engine process ends: %s", e)
         return AGENT_GONE_STATUS
 
 

@@ -184,7 +184,7 @@ class Server:
         try:
             sock, _ = self._listener.accept()
         except OSError as e:
-            logger.warning("pipeline not accepted", extra={"cause": str(e)})
+            logger.warning("pipeline not accepted: %s", e)
             return
         sock.setblocking(False)
         attachment = Attachment(sock)
@@ -199,7 +199,7 @@ class Server:
                 self._receive(attachment)
         except (OSError, Malformed) as e:
             if isinstance(e, Malformed):
-                logger.warning("pipeline cut off: it broke the protocol", extra={"cause": str(e)})
+                logger.warning("pipeline cut off, it broke the protocol: %s", e)
             self._detach(attachment)
 
     def _receive(self, attachment: Attachment) -> None:
@@ -229,7 +229,7 @@ class Server:
             except OSError as e:
                 refusal = Refused(Reason.OUT_OF_MEMORY, f"no memory for {hello.slots} slots: {e}")
         if refusal is not None:
-            logger.warning("pipeline refused", extra={"cause": refusal.message})
+            logger.warning("pipeline refused: %s", refusal.message)
             attachment.socket.send(wireformat.encode(refusal))
             self._detach(attachment)
             return
