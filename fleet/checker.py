@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.confined import Bounds
@@ -33,7 +33,7 @@ class Checker:
     bounds: Bounds
     wall_s: float
     scratch: Path
-    commands: Mapping[str, Sequence[str]] = COMMANDS
+    commands: Mapping[str, Sequence[str]] = field(default_factory=lambda: COMMANDS)
 
     async def check(self, kind: str, path: Path) -> local.CheckResult:
         """The verdict on the file or directory; a child that crashes, hangs or talks nonsense refuses it."""

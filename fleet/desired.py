@@ -289,19 +289,21 @@ def _read_all(body: dict[str, Any]) -> tuple[desired.Desired, list[Problem]]:
 
 def _unmapped(document: desired.Desired, workflows: Mapping[str, Version]) -> list[Problem]:
     """Model ids a workflow uses and its pipeline does not map to a model."""
-    found = []
-    for name, pipeline in document.pipelines.items():
-        version = workflows.get(pipeline.workflow)
-        used = version.card.get("model_ids", []) if version else []
-        for model_id in used:
-            if model_id not in pipeline.models:
-                found.append(
-                    Problem(
-                        f"pipelines.{name}.models",
-                        Reason.UNKNOWN_REFERENCE,
-                        f"workflow {pipeline.workflow!r} uses model id {model_id!r}, which is mapped to no model",
-                        expected=f"{model_id!r}: one of {sorted(document.models)}",
-                        remedy=nearest(model_id, pipeline.models) or "add it to models of the pipeline",
-                    )
-                )
-    return found
+    return [
+        Problem(
+            f"pipelines.{name}.models",
+            Reason.UNKNOWN_REFERENCE,
+            f"workflow {pipeline.workflow!r} uses model id {model_id!r}, which is mapped to no model",
+            expected=f"{model_id!r}: one of {sorted(document.models)}",
+            remedy=nearest(model_id, pipeline.models) or "add it to models of the pipeline",
+        )
+        for name, pipeline in document.pipelines.items()
+        for model_id in _model_ids(workflows.get(pipeline.workflow))
+        if model_id not in pipeline.models
+    ]
+
+
+def _model_ids(workflow: Version | None) -> list[str]:
+    """The model ids a checked workflow uses, as its card says."""
+    used = workflow.card.get("model_ids", []) if workflow else []
+    return [model_id for model_id in used if isinstance(model_id, str)]

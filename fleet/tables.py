@@ -203,7 +203,7 @@ class AuditRow(Base):
     """Who did what to what. Never changed, never deleted."""
 
     __tablename__ = "audit"
-    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_autoincrement": True}
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
     at: Mapped[float] = mapped_column(Float, index=True)

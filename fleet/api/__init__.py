@@ -1,0 +1,1 @@
+"""The HTTP API: one router a concern, errors as problem+json."""

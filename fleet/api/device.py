@@ -1,0 +1,107 @@
+"""What devices ask: enrolment, their desired state, the objects they need."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from fleet.api.context import AskingDevice, PlaneDep, json_body
+from fleet.api.problems import problem_response
+from fleet.errors import NotAllowed, NotFound
+from wire import enrol
+from wire.doc import read
+from wire.names import is_digest
+from wire.reasons import Reason
+
+router = APIRouter(prefix="/api/v1", tags=["device"])
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+@router.post("/enroll", response_model=None, status_code=201)
+async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
+    """Trade a one-time token for an identity. The body is `wire.enrol.EnrolRequest`."""
+    body = read(enrol.EnrolRequest, await json_body(request, plane.config.limits.body_bytes))
+    identity = await asyncio.to_thread(plane.devices.enrol, body)
+    await plane.broker.reload()
+    endpoint = plane.broker.endpoint
+    host = plane.config.broker.advertise_host or (
+        endpoint.host if endpoint.kind == "external" else request.url.hostname or endpoint.host
+    )
+    answer = enrol.EnrolResponse(
+        fleet=plane.fleet,
+        device=identity.device,
+        api_token=identity.api_token,
+        broker=enrol.Broker(
+            host=host,
+            port=endpoint.port,
+            username=identity.device,
+            password=identity.broker_password,
+            tls=endpoint.tls,
+        ),
+        state_keys=plane.signer.state_keys,
+    )
+    return JSONResponse(answer.to_json(), 201, {"Cache-Control": "no-store"})
+
+
+@router.get("/device/desired", response_model=None)
+def desired(request: Request, plane: PlaneDep, device: AskingDevice) -> Response:
+    """The newest signed desired state; 204 where there is none, 304 where the device has it (If-None-Match)."""
+    row = plane.desired.newest(device)
+    if row is None:
+        return Response(status_code=204)
+    headers = {"ETag": f'"{row.revision}"', "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(row.signed, headers=headers)
+
+
+@router.get("/device/objects/{digest}", response_model=None)
+async def object_bytes(request: Request, digest: str, plane: PlaneDep, device: AskingDevice) -> Response:
+    """The bytes of an object that the device's newest desired states need; with Range, a part of it."""
+    if not is_digest(digest):
+        raise NotFound("object", digest[:80], "a digest is sha256: and 64 hexadecimal digits")
+    size = await asyncio.to_thread(plane.registry.size_of, digest)
+    if not await asyncio.to_thread(plane.registry.may_fetch, device, digest):
+        raise NotAllowed(Reason.NOT_ALLOWED, f"no desired state of {device} needs {digest}")
+    headers: dict[str, str] = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
+    wanted = request.headers.get("range")
+    if wanted is None or request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
+        return _answer(plane.objects.stream(digest, 0, size), 200, headers, size)
+    part = parse_range(wanted, size)
+    if part is None:
+        return problem_response(
+            416,
+            Reason.INVALID_FIELD,
+            f"range {wanted[:80]!r} does not fit {size} bytes",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    start, end = part
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return _answer(plane.objects.stream(digest, start, end), 206, headers, end - start)
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """A single byte range (RFC 9110 §14.1.2) as start and end, end not included; None where it cannot be served."""
+    match = _RANGE.fullmatch(header.replace(" ", ""))
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+    return (start, end) if start < end else None
+
+
+def _answer(stream: Any, status: int, headers: dict[str, str], length: int) -> StreamingResponse:
+    return StreamingResponse(
+        stream,
+        status,
+        {**headers, "Content-Length": str(length)},
+        media_type="application/octet-stream",
+    )

@@ -1,0 +1,201 @@
+"""A client of the control plane's HTTP API, as the command line uses it. Every call has a deadline."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import IO, Any
+
+import httpx
+
+from fleet.errors import FleetError, Refused, Transient
+from wire.problem import Problem
+from wire.reasons import Reason
+
+TIMEOUT_S = 30.0
+UPLOAD_TIMEOUT_S = 900.0
+"""An upload is answered when its check is done."""
+COPY_BYTES = 256 * 1024
+
+Progress = Callable[[int, int], None]
+"""Told of bytes sent and bytes in all."""
+
+
+class ApiError(FleetError):
+    """The control plane's own answer: `status`, reason and located problems as it gave them."""
+
+    def __init__(self, status: int, reason: Reason, message: str, problems: list[Problem]) -> None:
+        super().__init__(reason, message, problems)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the control plane is and the token to use."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+class Client:
+    """Calls the API. A context manager.
+
+    Each method raises `ApiError` where the control plane refuses, `Transient` where it cannot be reached.
+    """
+
+    def __init__(self, access: Access, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = access.url.rstrip("/")
+        headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
+        self._http = httpx.Client(
+            base_url=f"{self._url}/api/v1", headers=headers, timeout=TIMEOUT_S, transport=transport
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        return self._call("GET", "/health")
+
+    def create_enrolment_token(self, **wanted: Any) -> dict[str, Any]:
+        """`device`, `replace`, `labels`, `lifetime_hours`; the answer holds `token`."""
+        return self._call("POST", "/enrolment-tokens", json=wanted)
+
+    def create_api_token(self, name: str, role: str) -> dict[str, Any]:
+        return self._call("POST", "/tokens", json={"name": name, "role": role})
+
+    def enrolment_tokens(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/enrolment-tokens")["tokens"])
+
+    def api_tokens(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/tokens")["tokens"])
+
+    def revoke_token(self, token_id: str) -> None:
+        self._call("DELETE", f"/tokens/{token_id}")
+
+    def devices(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/devices")["devices"])
+
+    def device(self, name: str) -> dict[str, Any]:
+        return self._call("GET", f"/devices/{name}")
+
+    def desired(self, device: str) -> dict[str, Any]:
+        return self._call("GET", f"/devices/{device}/desired")
+
+    def set_desired(self, device: str, document: Any, above: int | None = None) -> dict[str, Any]:
+        """Make a new revision; with `above`, only where that is still the newest."""
+        headers = {"If-Match": f'"{above}"'} if above is not None else {}
+        return self._call("PUT", f"/devices/{device}/desired", json=document, headers=headers)
+
+    def events(
+        self, device: str, after: int = -1, limit: int = 100, camera: str | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Events after a cursor and the cursor to go on with; -1 gives the newest."""
+        params: dict[str, Any] = {"after": after, "limit": limit}
+        if camera is not None:
+            params["camera"] = camera
+        answer = self._call("GET", f"/devices/{device}/events", params=params)
+        return list(answer["events"]), int(answer["next"])
+
+    def command(
+        self, device: str, name: str, arguments: dict[str, Any], timeout_s: float = 15.0
+    ) -> dict[str, Any]:
+        body = {"arguments": arguments, "timeout_s": timeout_s}
+        path = f"/devices/{device}/commands/{name}"
+        return self._call("POST", path, json=body, timeout=timeout_s + TIMEOUT_S)
+
+    def models(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/models")["models"])
+
+    def workflows(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/workflows")["workflows"])
+
+    def upload_model(
+        self, path: Path, name: str | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Upload an archive, or a package directory, which is packed on the way.
+
+        :raises Refused: the path cannot be read
+        """
+        try:
+            if path.is_dir():
+                with TemporaryFile() as packed:
+                    pack(path, packed)
+                    return self._upload("/models", packed, name, progress)
+            with path.open("rb") as file:
+                return self._upload("/models", file, name, progress)
+        except OSError as e:
+            raise Refused(Reason.PACKAGE_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
+
+    def upload_workflow(self, path: Path, name: str | None = None) -> dict[str, Any]:
+        """:raises Refused: the path cannot be read"""
+        try:
+            content = path.read_bytes()
+        except OSError as e:
+            raise Refused(Reason.WORKFLOW_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
+        params = {"name": name or path.stem}
+        return self._call("POST", "/workflows", content=content, params=params, timeout=UPLOAD_TIMEOUT_S)
+
+    def _upload(
+        self, path: str, file: IO[bytes], name: str | None, progress: Progress | None
+    ) -> dict[str, Any]:
+        total = file.seek(0, 2)
+        file.seek(0)
+        params = {"name": name} if name else {}
+        headers = {"Content-Length": str(total), "Content-Type": "application/octet-stream"}
+        content = _chunks(file, total, progress)
+        return self._call(
+            "POST", path, content=content, params=params, headers=headers, timeout=UPLOAD_TIMEOUT_S
+        )
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as e:
+            raise Transient(
+                Reason.FLEET_UNREACHABLE,
+                f"the control plane at {self._url} cannot be reached: {e}; is it running, is --url right?",
+            ) from e
+        if answer.is_success:
+            return dict(answer.json()) if answer.content else {}
+        raise _error(answer)
+
+
+def _chunks(file: IO[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:
+    sent = 0
+    while chunk := file.read(COPY_BYTES):
+        yield chunk
+        sent += len(chunk)
+        if progress is not None:
+            progress(sent, total)
+
+
+def _error(answer: httpx.Response) -> ApiError:
+    try:
+        body = answer.json()
+        problems = [Problem.from_json(problem) for problem in body.get("problems", [])]
+        return ApiError(answer.status_code, Reason(body["reason"]), str(body["detail"]), problems)
+    except (json.JSONDecodeError, KeyError, ValueError, AttributeError):
+        text = f"HTTP {answer.status_code} from {answer.url}: {answer.text[:200]}"
+        return ApiError(answer.status_code, Reason.INTERNAL, text, [])
+
+
+def pack(folder: Path, out: IO[bytes]) -> None:
+    """Write the directory as a tar that depends on its content alone."""
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(info, file)

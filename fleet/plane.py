@@ -1,0 +1,179 @@
+"""The control plane put together: every part made once, started in order, ended in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+from fleet.auth import Tokens
+from fleet.broker import Broker, make_broker
+from fleet.checker import Checker
+from fleet.clock import Clock, Ids, RandomIds, SystemClock
+from fleet.commands import Commands
+from fleet.config import Config, DataDir
+from fleet.confined import Bounds
+from fleet.db import Database, check_schema
+from fleet.desired import DesiredStates
+from fleet.devices import Devices
+from fleet.errors import FleetError, Misconfigured, Transient
+from fleet.ingest import Ingest
+from fleet.link import Link
+from fleet.objects import LocalObjects, Objects
+from fleet.registry import Registry
+from fleet.signing import Signer, load_signer
+from wire.command import Response
+from wire.names import FleetId
+from wire.reasons import Reason
+from wire.topics import fleet_subscriptions
+
+log = logging.getLogger(__name__)
+
+CONNECT_DEADLINE_S = 20.0
+MAINTENANCE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What a test replaces. `check_commands` are the programs that check uploads; None takes the runtime's."""
+
+    clock: Clock
+    ids: Ids
+    check_commands: dict[str, tuple[str, ...]] | None = None
+
+
+class Plane:
+    """The parts of one control plane. An async context manager: running inside the block."""
+
+    def __init__(self, data: DataDir, config: Config, seams: Seams | None = None) -> None:
+        seams = seams or Seams(SystemClock(), RandomIds())
+        self.data = data
+        self.config = config
+        self.clock = seams.clock
+        fleet = FleetId(config.fleet)
+        self.fleet = fleet
+        self.database = Database(data.database_url(config))
+        self.signer: Signer = load_signer(data.state_key)
+        self.objects: Objects = LocalObjects(data.objects)
+        self.tokens = Tokens(self.database, seams.clock, seams.ids)
+        self.devices = Devices(self.database, seams.clock, seams.ids)
+        checker = _checker(data, config, seams)
+        self.registry = Registry(
+            self.database, self.objects, checker, seams.clock, config.limits, data.uploads
+        )
+        self.desired = DesiredStates(
+            fleet,
+            self.database,
+            self.signer,
+            seams.clock,
+            seams.ids,
+            config.limits.desired_days,
+            self._publish_retained,
+        )
+        self.commands = Commands(
+            fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
+        )
+        self.ingest = Ingest(fleet, self.database, seams.clock, self._answered)
+        self.broker: Broker = make_broker(
+            config.broker,
+            data.broker,
+            fleet,
+            _password(data),
+            self.devices.accounts,
+            seams.clock,
+        )
+        self.link = Link(
+            self.broker.endpoint,
+            fleet_subscriptions(fleet),
+            self.ingest.take,
+            self.desired.publish_all,
+            config.limits.receive_maximum,
+        )
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Plane:
+        """:raises FleetError: the schema is another one, or the broker does not start"""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.database.close)
+            await asyncio.to_thread(check_schema, self.database)
+            self.registry.clear_uploads()
+            stack.callback(self.ingest.close)
+            stack.push_async_callback(self.broker.stop)
+            await self.broker.start()
+            stack.push_async_callback(_cancel, asyncio.create_task(self.link.run(), name="link"))
+            await self._wait_connected()
+            stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
+            self._running = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._running.aclose()
+
+    async def _wait_connected(self) -> None:
+        try:
+            await asyncio.wait_for(self.link.connected.wait(), CONNECT_DEADLINE_S)
+        except asyncio.TimeoutError as e:
+            endpoint = self.broker.endpoint
+            if endpoint.kind == "external":
+                log.error("the broker is away; going on without it", extra={"host": endpoint.host})
+                return
+            raise Transient(
+                Reason.BROKER_UNAVAILABLE,
+                f"no session with the broker at {endpoint.host}:{endpoint.port} within {CONNECT_DEADLINE_S:.0f} s",
+            ) from e
+
+    async def _maintain(self) -> None:
+        """Once an hour: forget old rows, sign anew what would expire."""
+        limits = self.config.limits
+        while True:
+            try:
+                gone = await asyncio.to_thread(
+                    self.devices.forget_old, limits.history_days, limits.events_days
+                )
+                renewed = await self.desired.renew()
+                log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
+            except FleetError as e:
+                log.warning("maintenance was cut short", extra={"cause": str(e)})
+            except Exception:
+                log.exception("maintenance failed; it is tried again in an hour")
+            await asyncio.sleep(MAINTENANCE_S)
+
+    def _answered(self, device: str, response: Response) -> None:
+        self.commands.answered(device, response)
+
+    async def _publish_retained(self, topic: str, payload: bytes) -> None:
+        await self.link.publish(topic, payload, retain=True)
+
+    async def _publish_expiring(self, topic: str, payload: bytes, expires_in_s: float) -> None:
+        await self.link.publish(topic, payload, retain=False, expires_in_s=expires_in_s)
+
+
+def _checker(data: DataDir, config: Config, seams: Seams) -> Checker:
+    limits = config.limits
+    bounds = Bounds(
+        memory_bytes=limits.check_memory_bytes,
+        cpu_s=limits.check_cpu_s,
+        file_bytes=limits.unpacked_bytes,
+        nice=5,
+    )
+    if seams.check_commands is None:
+        return Checker(bounds, limits.check_wall_s, data.uploads)
+    return Checker(bounds, limits.check_wall_s, data.uploads, seams.check_commands)
+
+
+def _password(data: DataDir) -> str:
+    try:
+        return data.control_password.read_text().strip()
+    except FileNotFoundError as e:
+        raise Misconfigured(
+            Reason.CONFIG_INVALID, f"{data.control_password} is missing; run `outrider fleet init` again"
+        ) from e
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,60 @@
+"""A data directory made or brought up to date. May be run again: nothing that exists is replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.auth import Role, Tokens
+from fleet.clock import Clock, Ids
+from fleet.config import Config, DataDir, load, save
+from fleet.db import Database, migrate
+from fleet.errors import Taken
+from fleet.files import write_atomic
+from fleet.signing import create_key
+from wire.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `init` has made. `admin_token` is shown this one time; empty where the directory had one already."""
+
+    config: Config
+    admin_token: str
+
+
+def init(root: Path, config: Config, clock: Clock, ids: Ids) -> Made:
+    """Make a control plane's data directory.
+
+    :raises Taken: the directory holds other things
+    :raises Misconfigured: its configuration cannot be read
+    """
+    data = DataDir(root)
+    if data.root.is_dir() and any(data.root.iterdir()) and not data.config.exists():
+        raise Taken(
+            Reason.NAME_TAKEN, f"{data.root} is not empty and no control plane; choose another directory"
+        )
+    data.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (data.objects, data.uploads, data.broker, data.state_key.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if data.config.exists():
+        config = load(data)
+    else:
+        save(data, config)
+    create_key(data.state_key)
+    if not data.control_password.exists():
+        write_atomic(data.control_password, ids.secret().encode(), 0o600)
+    migrate(data.database_url(config))
+    return Made(config, _admin_token(data, config, clock, ids))
+
+
+def _admin_token(data: DataDir, config: Config, clock: Clock, ids: Ids) -> str:
+    if data.admin_token.exists():
+        return ""
+    database = Database(data.database_url(config))
+    try:
+        _, token = Tokens(database, clock, ids).create("admin", Role.ADMIN, "init")
+    finally:
+        database.close()
+    write_atomic(data.admin_token, token.encode() + b"\n", 0o600)
+    return token
