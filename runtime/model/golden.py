@@ -24,7 +24,7 @@ from runtime.model.families.family import Port
 from runtime.model.geometry import Geometry
 from runtime.model.nms import iou_matrix
 from runtime.model.preprocess import BytePreprocessor, normalise
-from runtime.model.spec import GoldenSpec, ModelSpec
+from runtime.model.spec import GoldenSpec, InputSpec, ModelSpec
 from runtime.results import Image, NoAnswer, Result
 from wire.reasons import Reason
 
@@ -84,7 +84,7 @@ def reference(directory: Path, spec: ModelSpec, image: Image) -> Result:
     """
     tensor = np.empty(spec.input.tensor_shape, np.uint8)
     geometry = BytePreprocessor(spec.input).into(image, tensor)
-    outputs, ports = reference_outputs(directory, spec, tensor)
+    outputs, ports = reference_outputs(directory / spec.onnx, spec.input, tensor)
     tolerance = (spec.golden or GoldenSpec()).score_tolerance
     lower = max(0.0, spec.decode.score_threshold - tolerance)
     lenient = replace(spec, decode=replace(spec.decode, score_threshold=lower))
@@ -98,18 +98,18 @@ def reference(directory: Path, spec: ModelSpec, image: Image) -> Result:
 
 
 def reference_outputs(
-    directory: Path, spec: ModelSpec, tensor: npt.NDArray[Any]
+    graph: Path, spec: InputSpec, tensor: npt.NDArray[Any]
 ) -> tuple[list[npt.NDArray[Any]], list[Port]]:
-    """Raw outputs of the unmodified graph for one tensor of values 0 to 255, and their ports with real shapes.
+    """Raw outputs of an unmodified graph for one tensor of values 0 to 255, and their ports with real shapes.
 
     :raises ModelRefused: the graph does not load or does not run
     """
-    batch = np.repeat(normalise(tensor, spec.input)[None], spec.input.batch or 1, axis=0)
-    backend = open_backend("onnxruntime-cpu", directory / spec.onnx, REFERENCE)
+    batch = np.repeat(normalise(tensor, spec)[None], spec.batch or 1, axis=0)
+    backend = open_backend("onnxruntime-cpu", graph, REFERENCE)
     try:
         outputs = backend.run(np.ascontiguousarray(batch))
     except Transient as e:
-        raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"model {spec.name!r}: {e}") from e
+        raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"{graph.name}: {e}") from e
     finally:
         backend.close()
     ports = [
