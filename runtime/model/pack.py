@@ -60,6 +60,12 @@ class PackOptions:
     precision: str = "fp32"
     replace: bool = False
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> PackOptions:
+        """:raises TypeError: an option that does not exist"""
+        tuples = {name: tuple(values[name]) for name in ("size", "mean", "std") if values.get(name)}
+        return cls(**{**values, **tuples})
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -77,9 +83,14 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
 
     :raises ModelRefused: with every problem found; nothing is left behind
     """
-    _check_wishes(target, options)
-    file = open_onnx(source)
-    graph = describe(file, options.size)
+    problems = _wishes(target, options)
+    try:
+        file = open_onnx(source)
+        graph = describe(file, options.size)
+    except ModelRefused as e:
+        problems = [*(e.problems or [Problem("", e.reason, str(e))]), *problems]
+    if problems:
+        raise package.refusal(problems, source.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
     try:
@@ -95,7 +106,7 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
     return replace(packed, directory=target)
 
 
-def _check_wishes(target: Path, options: PackOptions) -> None:
+def _wishes(target: Path, options: PackOptions) -> list[Problem]:
     problems = []
     if target.exists() and not options.replace:
         problems.append(
@@ -118,8 +129,7 @@ def _check_wishes(target: Path, options: PackOptions) -> None:
         )
     if options.golden and not Path(options.golden).is_file():
         problems.append(Problem("golden", Reason.INVALID_FIELD, f"no file {options.golden!r}"))
-    if problems:
-        raise package.refusal(problems, "the request")
+    return problems
 
 
 def _copy_graph(file: OnnxFile, directory: Path) -> None:
@@ -291,7 +301,9 @@ def main(arguments: list[str]) -> int:
     """`python -m runtime.model.pack '{"source": …, "out": …, "options": {…}}'`; status 0 when packed, 1 when refused."""
     request = json.loads(arguments[0])
     try:
-        packed = pack(Path(request["source"]), Path(request["out"]), PackOptions(**request["options"]))
+        packed = pack(
+            Path(request["source"]), Path(request["out"]), PackOptions.from_json(request["options"])
+        )
         made = card.describe(packed.directory, packed.spec, packed.golden, packed.engine, packed.notes)
         verdict = CheckResult(ok=True, card=made)
     except ModelRefused as e:
