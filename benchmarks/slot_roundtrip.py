@@ -53,6 +53,9 @@ class NoOpModel:
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
         return [self._result] * len(geometries)
 
+    def close(self) -> None:
+        pass
+
 
 def serve(path: Path) -> int:
     """Start the server in a child process that dies with this one; its process id."""

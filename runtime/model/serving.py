@@ -6,6 +6,7 @@ pipeline does not read is kept, at most one answer a slot; a pipeline that break
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -45,7 +46,7 @@ MAX_ATTACHED = 256
 """Connections at a time; each costs two descriptors. The most cameras a device has, with a candidate beside each model."""
 LATENCIES_KEPT = 512
 
-Waiting: TypeAlias = Callable[[int], None]
+Waiting: TypeAlias = Callable[[int], object]
 """Called with the events of its descriptor."""
 
 
@@ -57,6 +58,9 @@ class Runnable(Protocol):
 
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
         """One answer for each tensor of the batch (n, …), in order."""
+
+    def close(self) -> None:
+        """Give the memory back."""
 
 
 class Attachment:
@@ -83,6 +87,13 @@ class Attachment:
                 raise Malformed(f"slot {tensor.slot} is none, or still under way")
             self.in_flight[tensor.slot] = tensor.generation
         return self.memory
+
+    def say_goodbye(self) -> None:
+        """Take no more requests. What is unread when a socket is closed would make the other side lose its last answers."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+            while self.socket.recv(wireformat.MAX_PACKET_BYTES):
+                pass
 
     def close(self) -> None:
         """Hang up and let go of the slots."""
@@ -151,7 +162,9 @@ class Server:
         self._forget(self._listener.fileno())
         self._listener.close()
         end_mono = self._clock() + timeout_s
-        self.step(0)
+        for attachment in list(self._attachments):
+            while self._serve(attachment, select.EPOLLIN):
+                pass
         while self._queue or any(a.unsent for a in self._attachments):
             left_s = end_mono - self._clock()
             if left_s <= 0:
@@ -159,7 +172,9 @@ class Server:
             self.step(min(left_s, 0.1))
         complete = not self._queue and not any(a.unsent for a in self._attachments)
         for attachment in list(self._attachments):
+            attachment.say_goodbye()
             self._detach(attachment)
+        self._poll.close()
         return complete
 
     @property
@@ -191,19 +206,23 @@ class Server:
         self._attachments.add(attachment)
         self.watch(sock.fileno(), lambda events: self._serve(attachment, events))
 
-    def _serve(self, attachment: Attachment, events: int) -> None:
+    def _serve(self, attachment: Attachment, events: int) -> bool:
+        """Whether a packet came."""
         try:
             if events & select.EPOLLOUT:
                 self._send_unsent(attachment)
             if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-                self._receive(attachment)
+                self._receive(attachment, attachment.socket.recv(wireformat.MAX_PACKET_BYTES))
+                return attachment in self._attachments
+        except BlockingIOError:
+            return False
         except (OSError, Malformed) as e:
             if isinstance(e, Malformed):
                 logger.warning("pipeline cut off, it broke the protocol: %s", e)
             self._detach(attachment)
+        return False
 
-    def _receive(self, attachment: Attachment) -> None:
-        data = attachment.socket.recv(wireformat.MAX_PACKET_BYTES)
+    def _receive(self, attachment: Attachment, data: bytes) -> None:
         if not data:
             self._detach(attachment)
             return
@@ -266,8 +285,10 @@ class Server:
         for digest in self._leaving - used:
             self._leaving.discard(digest)
             self._staging.pop(digest, None)
-            if self._models.pop(digest, None) is not None:
-                logger.info("model unloaded", extra={"digest": digest})
+            model = self._models.pop(digest, None)
+            if model is not None:
+                model.close()
+                logger.info("model unloaded: %s", digest)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
