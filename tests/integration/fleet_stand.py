@@ -1,0 +1,234 @@
+"""A control plane as a child process with a real broker, devices that speak to it, and checks that are scripted.
+
+`python -m tests.integration.fleet_stand serve DIR` serves with the scripted checks; `… model DIR`, `… workflow FILE` are
+those checks: what they answer is written in the upload itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from paho.mqtt.client import Client as Mqtt
+from paho.mqtt.client import MQTTMessage, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion
+
+from fleet.client import Access, Client
+from fleet.clock import RandomIds, SystemClock
+from fleet.config import Broker, Config, DataDir, Http, Limits
+from fleet.plane import Seams
+from fleet.server import serve
+from fleet.setup import init
+from wire import local
+from wire.envelope import Envelope
+from wire.topics import DeviceTopics
+
+DEADLINE_S = 30.0
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(probe: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+    """The first true answer of the probe.
+
+    :raises AssertionError: none came before the deadline
+    """
+    end_mono = time.monotonic() + deadline_s
+    while not (answer := probe()):
+        assert time.monotonic() < end_mono, f"{probe} gave {answer!r} for {deadline_s} s"
+        time.sleep(0.05)
+    return answer
+
+
+class Stand:
+    """A running control plane in a directory."""
+
+    def __init__(self, root: Path, broker: str = "mosquitto", scripted: bool = True) -> None:
+        self.data = DataDir(root)
+        config = Config(
+            fleet="lab",
+            http=Http(port=0),
+            broker=Broker(kind=broker, port=0),
+            limits=Limits(check_wall_s=20.0 if scripted else 180.0, body_bytes=200_000),
+        )
+        self.admin_token = init(root, config, SystemClock(), RandomIds()).admin_token
+        self._scripted = scripted
+        self.start()
+
+    def start(self) -> None:
+        self.data.serve.unlink(missing_ok=True)
+        module = ["tests.integration.fleet_stand"] if self._scripted else ["outrider", "fleet"]
+        command = [sys.executable, "-m", *module, "serve", str(self.data.root)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        eventually(lambda: self.data.serve.exists() or self.process.poll() is not None)
+        assert self.process.poll() is None, "the control plane did not start"
+        self.told: dict[str, Any] = json.loads(self.data.serve.read_text())
+
+    @property
+    def url(self) -> str:
+        return str(self.told["url"])
+
+    def client(self, token: str | None = None) -> Client:
+        return Client(Access(self.url, self.admin_token if token is None else token))
+
+    def get(self, path: str, token: str | None = None, **headers: str) -> httpx.Response:
+        headers["Authorization"] = f"Bearer {token or self.admin_token}"
+        return httpx.get(f"{self.url}{path}", headers=headers)
+
+    def enrol(self, name: str) -> dict[str, Any]:
+        with self.client() as client:
+            token = client.create_enrolment_token(device=name)["token"]
+        answer = httpx.post(f"{self.url}/api/v1/enroll", json={"token": token})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def stop(self) -> int:
+        """End it as an operator does; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(DEADLINE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+class Device:
+    """An enrolled device's protocol side."""
+
+    def __init__(self, identity: Mapping[str, Any], username: str | None = None) -> None:
+        self.identity = identity
+        self.topics = DeviceTopics(identity["fleet"], identity["device"])
+        self.received: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
+        self.granted: queue.Queue[list[int]] = queue.Queue()
+        self._published: dict[int, int] = {}
+        self._seq = 0
+        self._connected = False
+        broker = identity["broker"]
+        self.mqtt = Mqtt(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self.mqtt.username_pw_set(username or broker["username"], broker["password"])
+        self.mqtt.on_connect = self._on_connect
+        self.mqtt.on_message = self._on_message
+        self.mqtt.on_subscribe = lambda _c, _u, _m, codes, _p: self.granted.put(
+            [code.value for code in codes]
+        )
+        self.mqtt.on_publish = self._on_publish
+        self.mqtt.reconnect_delay_set(0.1, 0.5)
+
+    def __enter__(self) -> Device:
+        self.mqtt.connect(self.identity["broker"]["host"], self.identity["broker"]["port"])
+        self.mqtt.loop_start()
+        eventually(lambda: self._connected)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.mqtt.disconnect()
+        self.mqtt.loop_stop()
+
+    def subscribe(self, topic: str) -> int:
+        """The broker's reason code: 0 to 2 granted, 128 and above refused."""
+        self.mqtt.subscribe(topic, 1)
+        return self.granted.get(timeout=DEADLINE_S)[0]
+
+    def publish(self, topic: str, data: dict[str, Any], message_id: str = "", retain: bool = False) -> int:
+        """Publish an envelope; the reason code of the PUBACK."""
+        self._seq += 1
+        envelope = Envelope(message_id or f"m-{self._seq}", time.time(), "boot", self._seq, data)
+        return self.publish_bytes(topic, envelope.encode(), retain)
+
+    def publish_bytes(self, topic: str, payload: bytes, retain: bool = False) -> int:
+        info = self.mqtt.publish(topic, payload, 1, retain)
+        return int(eventually(lambda: self._published.get(info.mid, -1) + 1)) - 1
+
+    def event(self, camera: str, frame_seq: int, message_id: str) -> int:
+        return self.publish(self.topics.event(camera), event_body(camera, frame_seq), message_id)
+
+    def next_message(self, deadline_s: float = DEADLINE_S) -> tuple[str, bytes, bool]:
+        return self.received.get(timeout=deadline_s)
+
+    @property
+    def state_keys(self) -> dict[str, bytes]:
+        return {name: base64.b64decode(raw) for name, raw in self.identity["state_keys"].items()}
+
+    def _on_connect(self, _c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+        self._connected = not code.is_failure
+
+    def _on_message(self, _client: Mqtt, _userdata: Any, message: MQTTMessage) -> None:
+        self.received.put((message.topic, message.payload, message.retain))
+
+    def _on_publish(self, _c: Any, _u: Any, mid: int, code: Any, _p: Any) -> None:
+        self._published[mid] = code.value
+
+
+def event_body(camera: str, frame_seq: int) -> dict[str, Any]:
+    return {
+        "camera": camera,
+        "pipeline": camera,
+        "revision": 1,
+        "frame_seq": frame_seq,
+        "frame_wall": 1.0,
+        "workflow": "count",
+        "outputs": {"count": frame_seq},
+    }
+
+
+def package(name: str, verdict: str = "ok", weights: bytes = b"\0" * 3000) -> bytes:
+    """A tar of a package whose scripted check gives this verdict: ok, refuse, crash or hang."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for path, content in (("model.toml", f"{name} {verdict}".encode()), ("model.onnx", weights)):
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def _check_model(folder: Path) -> local.CheckResult:
+    name, verdict = (folder / "model.toml").read_text().split()
+    if verdict == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if verdict == "hang":
+        time.sleep(600)
+    if verdict == "greedy":
+        bytearray(64 * 1024**3)
+    problem = {"path": "outputs.0", "reason": "model-outputs", "message": "has the wrong shape"}
+    if verdict == "refuse":
+        return local.CheckResult(False, "model-outputs", "the graph is another family's", [problem])
+    return local.CheckResult(True, card={"name": name, "task": "detection"})
+
+
+def _check_workflow(path: Path) -> local.CheckResult:
+    return local.CheckResult(True, card={"model_ids": json.loads(path.read_text())["uses"]})
+
+
+def main(arguments: list[str]) -> None:
+    kind, path = arguments[0], Path(arguments[1])
+    if kind == "serve":
+        checks = {
+            kind: (sys.executable, "-m", "tests.integration.fleet_stand", kind)
+            for kind in ("model", "workflow")
+        }
+        data = DataDir(path)
+        from fleet.config import load
+
+        asyncio.run(serve(data, load(data), Seams(SystemClock(), RandomIds(), checks)))
+        return
+    verdict = _check_model(path) if kind == "model" else _check_workflow(path)
+    sys.stdout.buffer.write(local.encode(verdict))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
