@@ -1,0 +1,326 @@
+"""The server's loop with models made for the purpose: errors, large answers, batches across pipelines, the link."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from runtime.errors import LinkFull
+from runtime.link import STATISTICS_PENDING_BYTES, Link
+from runtime.model.attachment import AttachedEngine
+from runtime.model.geometry import Geometry
+from runtime.model.serving import Server
+from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
+from runtime.model.wireformat import INLINE_BYTES
+from runtime.results import Answer, NoAnswer, Result
+from tests.integration.engine_child import until
+from wire import local
+from wire.errors import Malformed
+from wire.reasons import Reason
+
+WAIT_S = 20.0
+DIGEST = "sha256:" + "c" * 64
+SPEC = ModelSpec(
+    "made",
+    Task.SEMANTIC_SEGMENTATION,
+    "none",
+    InputSpec("images", 32, 16, colour="BGR", resize="stretch", batch=None),
+    DecodeSpec(),
+    ("thing",),
+)
+
+
+class MadeModel:
+    """Answers by the brightness of the tensor; `batches` holds the size of each run; `gate` lets runs begin."""
+
+    def __init__(self, spec: ModelSpec = SPEC) -> None:
+        self.spec = spec
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
+        assert self.gate.wait(WAIT_S)
+        self.batches.append(len(batch))
+        return [
+            self._answer(int(tensor.flat[0]), where) for tensor, where in zip(batch, geometries, strict=True)
+        ]
+
+    def close(self) -> None:
+        pass
+
+    def _answer(self, value: int, where: Geometry) -> Answer:
+        size = (where.image_width_px, where.image_height_px)
+        if value == 13:
+            raise RuntimeError("thirteen")
+        if value == 14:
+            return Result(size, self.spec.labels, np.zeros((2, 4), np.float32))
+        if value == 15:
+            return NoAnswer(Reason.MODEL_NAN, "not a number")
+        if value >= 200:
+            return Result(size, self.spec.labels, semantic=np.full(size[::-1], value, np.uint8))
+        return Result(size, self.spec.labels, classes=np.full(1, value, np.float32))
+
+
+@contextlib.contextmanager
+def serving(path: Path, model: MadeModel, **options: Any) -> Iterator[Server]:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    listener.listen()
+    server = Server({DIGEST: model}, listener, **options)
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            server.step(0.02)
+        server.finish(1.0)
+
+    thread = threading.Thread(target=loop, name="engine-server")
+    thread.start()
+    try:
+        yield server
+    finally:
+        model.gate.set()
+        ended.set()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def attached(path: Path, slots: int = 8) -> Iterator[AttachedEngine]:
+    engine = AttachedEngine(str(path), DIGEST, slots=slots)
+    try:
+        assert engine.connect(WAIT_S), engine.problem
+        yield engine
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "engine"
+
+
+def picture(value: int, width: int = 32, height: int = 16) -> npt.NDArray[np.uint8]:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def value_of(answer: Answer) -> float:
+    assert isinstance(answer, Result), answer
+    assert answer.classes is not None
+    return float(answer.classes[0])
+
+
+def test_failing_batch_is_answered_with_its_error_and_the_loop_goes_on(path: Path) -> None:
+    with (
+        serving(path, MadeModel(replace(SPEC, input=replace(SPEC.input, batch=1)))) as server,
+        attached(path) as engine,
+    ):
+        bad, good = engine.submit([picture(13), picture(5)]).wait(WAIT_S)
+        assert isinstance(bad, NoAnswer)
+        assert bad.reason is Reason.ENGINE_ERROR
+        assert "thirteen" in bad.message
+        assert value_of(good) == 5
+        assert server.figures.errors == 1
+
+
+def test_result_of_wrong_shape_is_an_engine_error_and_never_a_crash(path: Path) -> None:
+    with serving(path, MadeModel()), attached(path) as engine:
+        (answer,) = engine.submit([picture(14)]).wait(WAIT_S)
+        assert isinstance(answer, NoAnswer)
+        assert answer.reason is Reason.ENGINE_ERROR
+        assert "boxes" in answer.message
+
+
+def test_cause_of_a_missing_answer_crosses(path: Path) -> None:
+    with serving(path, MadeModel()), attached(path) as engine:
+        assert engine.submit([picture(15)]).wait(WAIT_S) == [NoAnswer(Reason.MODEL_NAN, "not a number")]
+
+
+def test_large_map_comes_through_the_slot_and_survives_the_slot_being_used_again(path: Path) -> None:
+    with serving(path, MadeModel()), attached(path, slots=1) as engine:
+        (first,) = engine.submit([picture(200, 800, 600)]).wait(WAIT_S)
+        (second,) = engine.submit([picture(201, 800, 600)]).wait(WAIT_S)
+        for answer, value in ((first, 200), (second, 201)):
+            assert isinstance(answer, Result)
+            assert answer.semantic is not None
+            assert answer.semantic.shape == (600, 800)
+            assert answer.semantic.nbytes > INLINE_BYTES
+            assert answer.semantic.min() == answer.semantic.max() == value
+
+
+def test_answers_that_fill_a_message_come_in_several(path: Path) -> None:
+    with serving(path, MadeModel()), attached(path) as engine:
+        answers = engine.submit([picture(220 + i, 250, 200) for i in range(8)]).wait(WAIT_S)
+        assert [
+            a.semantic.max() for a in answers if isinstance(a, Result) and a.semantic is not None
+        ] == list(range(220, 228))
+
+
+def test_answer_too_large_for_its_slot_says_so(path: Path) -> None:
+    plain = replace(SPEC, task=Task.DETECTION)
+    with serving(path, MadeModel(plain)), attached(path) as engine:
+        (answer,) = engine.submit([picture(200, 800, 600)]).wait(WAIT_S)
+        assert isinstance(answer, NoAnswer)
+        assert answer.reason is Reason.ENGINE_ERROR
+        assert "a slot holds" in answer.message
+
+
+def test_what_waits_is_batched_across_pipelines_up_to_the_limit(path: Path) -> None:
+    model = MadeModel()
+    with serving(path, model, max_batch=4), attached(path) as one, attached(path) as two:
+        model.gate.clear()
+        first = one.submit([picture(1)])
+        tickets = [
+            engine.submit([picture(10 * n + i) for i in range(3)]) for n, engine in ((2, one), (3, two))
+        ]
+        model.gate.set()
+        first.wait(WAIT_S)
+        values = [[value_of(answer) for answer in ticket.wait(WAIT_S)] for ticket in tickets]
+        assert values == [[20, 21, 22], [30, 31, 32]]
+        assert max(model.batches) == 4
+        assert sum(model.batches) == 7
+
+
+def test_hung_engine_is_seen_by_a_pipeline_that_only_pumps(path: Path) -> None:
+    model = MadeModel()
+    with serving(path, model):
+        engine = AttachedEngine(str(path), DIGEST, slots=2, answer_timeout_s=0.05)
+        assert engine.connect(WAIT_S)
+        model.gate.clear()
+        ticket = engine.submit([picture(1)])
+        assert engine.due_mono > 0
+        assert until(ticket.ready)
+        (answer,) = ticket.wait(0)
+        assert isinstance(answer, NoAnswer)
+        assert answer.reason is Reason.ENGINE_TIMEOUT
+        assert engine.quarantined == 1
+        model.gate.set()
+        assert until(lambda: engine.pump() is None and engine.quarantined == 0)
+        engine.close()
+
+
+def test_crops_that_find_no_slot_in_time_are_not_left_without_an_answer(path: Path) -> None:
+    model = MadeModel()
+    with serving(path, model):
+        engine = AttachedEngine(str(path), DIGEST, slots=2, answer_timeout_s=0.05)
+        assert engine.connect(WAIT_S)
+        model.gate.clear()
+        answers = engine.submit([picture(i) for i in range(5)]).wait(WAIT_S)
+        assert [a.reason for a in answers if isinstance(a, NoAnswer)] == [Reason.ENGINE_TIMEOUT] * 5
+        engine.close()
+
+
+def test_image_that_is_none_costs_only_itself(path: Path) -> None:
+    with serving(path, MadeModel()), attached(path) as engine:
+        empty = np.zeros((0, 4, 3), np.uint8)
+        answers = engine.submit([picture(3), empty, picture(4)]).wait(WAIT_S)
+        assert isinstance(answers[1], NoAnswer)
+        assert "at least one pixel" in answers[1].message
+        assert [value_of(answers[0]), value_of(answers[2])] == [3, 4]
+
+
+def test_closing_answers_what_is_under_way(path: Path) -> None:
+    model = MadeModel()
+    with serving(path, model), attached(path) as engine:
+        model.gate.clear()
+        ticket = engine.submit([picture(1)])
+        engine.close()
+        (answer,) = ticket.wait(WAIT_S)
+        assert isinstance(answer, NoAnswer)
+        assert answer.reason is Reason.ENGINE_DOWN
+        assert engine.fileno() == -1
+
+
+def test_descriptor_of_an_engine_is_readable_when_an_answer_has_come(path: Path) -> None:
+    import select
+
+    with serving(path, MadeModel()), attached(path) as engine:
+        poll = select.poll()
+        poll.register(engine.fileno(), select.POLLIN)
+        assert not poll.poll(0)
+        ticket = engine.submit([picture(7)])
+        assert poll.poll(WAIT_S * 1000)
+        assert ticket.ready()
+        assert not poll.poll(0)
+
+
+def test_engine_that_is_not_there_is_down_until_it_comes(path: Path) -> None:
+    engine = AttachedEngine(str(path), DIGEST)
+    (answer,) = engine.submit([picture(1)]).wait(WAIT_S)
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason is Reason.ENGINE_DOWN
+    assert str(path) in answer.message
+    with serving(path, MadeModel()):
+        assert engine.connect(WAIT_S)
+        assert value_of(engine.submit([picture(9)]).wait(WAIT_S)[0]) == 9
+    engine.close()
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+STATS = local.EngineStats(0, 0, 0, 0.0, 0.0, 0, 0.0, 0)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Link, Link]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    links = Link(ours, max_pending_bytes=2 * STATISTICS_PENDING_BYTES), Link(theirs)
+    yield links
+    for link in links:
+        link.close()
+
+
+def test_messages_cross_the_link_in_order(pair: tuple[Link, Link]) -> None:
+    child, agent = pair
+    phases: list[local.Message] = [local.EnginePhase(DIGEST, phase) for phase in ("loading", "warming")]
+    for phase in phases:
+        assert child.send(phase)
+    assert agent.wait(WAIT_S) == phases
+
+
+def test_agent_that_does_not_read_loses_statistics_first_and_then_refuses_the_rest(
+    pair: tuple[Link, Link],
+) -> None:
+    child, agent = pair
+    sent = 0
+    while child.pending_bytes <= STATISTICS_PENDING_BYTES:
+        child.send(local.EnginePhase(DIGEST, str(sent)))
+        sent += 1
+    assert not child.send(STATS)
+    assert child.dropped_statistics == 1
+    phase_bytes = len(local.encode(local.EnginePhase(DIGEST, str(sent))))
+    while child.pending_bytes + phase_bytes <= 2 * STATISTICS_PENDING_BYTES:
+        child.send(local.EnginePhase(DIGEST, str(sent)))
+        sent += 1
+    with pytest.raises(LinkFull, match="not read"):
+        child.send(local.EnginePhase(DIGEST, "one too many"))
+    got: list[local.Message] = []
+    while not child.flush():
+        got += agent.receive()
+    got += agent.receive()
+    assert got == [local.EnginePhase(DIGEST, str(number)) for number in range(sent)]
+
+
+def test_end_of_file_closes_the_link(pair: tuple[Link, Link]) -> None:
+    child, agent = pair
+    agent.close()
+    assert child.wait(WAIT_S) == []
+    assert child.closed
+    assert not child.send(STATS)
+
+
+def test_line_that_is_no_message_is_an_error(pair: tuple[Link, Link]) -> None:
+    child, agent = pair
+    agent.socket.send(b'{"kind": "no such"}\n')
+    with pytest.raises(Malformed, match="local message"):
+        child.wait(WAIT_S)
