@@ -16,6 +16,9 @@ from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
 
+MAX_ENDS = 3
+"""A candidate whose process ends so often while it loads is given up."""
+
 
 class EngineUnit:
     """A part for a keeper. `state` is starting, ok, failed or refused."""
@@ -45,6 +48,7 @@ class EngineUnit:
         self._package = package
         self._cache_dir = cache_dir
         self._limits = limits
+        self._ends = 0
         self._changed = asyncio.Event()
         self.on_change: Callable[[], None] = lambda: None
 
@@ -73,14 +77,16 @@ class EngineUnit:
             self.phase = message.phase
         elif isinstance(message, local.EngineUp):
             self.info = message.info
+            self._ends = 0
             log.info("engine serves", extra={"engine": self.spec.key, "load_s": round(message.load_s, 2)})
             self._become("ok", None, "")
         elif isinstance(message, local.EngineRefused):
-            reason = _reason(message.reason)
+            reason = reason_of(message.reason)
             self._become("failed" if message.transient else "refused", reason, message.message)
 
     def ended(self, cause: Reason) -> None:
         self.stats = None
+        self._ends += 1
         if self.state != "refused":
             reason = Reason.ENGINE_TIMEOUT if cause is Reason.PIPELINE_HUNG else Reason.ENGINE_DOWN
             self._become("failed", self.reason or reason, self.message or reason.text)
@@ -99,6 +105,11 @@ class EngineUnit:
         while self.state != "ok":
             if self.state == "refused":
                 raise UpdateRefused(self.reason or Reason.MODEL_LOAD_FAILED, self.message)
+            if self._ends >= MAX_ENDS:
+                raise UpdateRefused(
+                    self.reason or Reason.ENGINE_DOWN,
+                    f"the engine process ended {self._ends} times while loading: {self.message}",
+                )
             self._changed.clear()
             await self._changed.wait()
 
@@ -113,7 +124,8 @@ class EngineUnit:
         self.on_change()
 
 
-def _reason(code: str) -> Reason:
+def reason_of(code: str) -> Reason:
+    """The reason code a child named, or INTERNAL where it is none of the list."""
     try:
         return Reason(code)
     except ValueError:

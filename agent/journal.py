@@ -73,8 +73,11 @@ class Journal:
         self.note(Outcome(desired.revision, Phase.OFFERED), at_wall)
 
     def note(self, outcome: Outcome, at_wall: float) -> None:
-        """The row before each arrow of an update."""
-        self._db.execute(
+        """The row before each arrow of an update.
+
+        :raises OSError: it cannot be written
+        """
+        self._execute(
             "INSERT OR REPLACE INTO revisions VALUES (?, ?, ?, ?, ?, ?)",
             (
                 outcome.revision,
@@ -111,8 +114,8 @@ class Journal:
 
         :raises OSError: no room
         """
+        self._execute("INSERT INTO committed (revision) VALUES (?)", (revision,))
         link_atomic(self._dir / "current", f"revisions/{revision}.json")
-        self._db.execute("INSERT INTO committed (revision) VALUES (?)", (revision,))
 
     def kept(self) -> list[Desired]:
         """The documents whose artifacts stay on the device: the committed ones, newest first, and one under way."""
@@ -127,6 +130,12 @@ class Journal:
         for path in self._revisions.glob("*.json"):
             if path.stem.isdigit() and int(path.stem) not in needed:
                 path.unlink(missing_ok=True)
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as e:
+            raise OSError(f"journal {self._dir / 'journal.db'}: {e}") from e
 
     def _path(self, revision: int) -> Path:
         return self._revisions / f"{revision}.json"

@@ -108,8 +108,8 @@ class Keeper:
             return
         steps: tuple[Callable[[], object], ...] = (
             lambda: self.send(local.Stop()),
-            lambda: self._process and self._process.terminate(),
-            lambda: self._process and self._process.kill(),
+            self._terminate,
+            self._kill,
         )
         for step in steps:
             step()
@@ -120,6 +120,14 @@ class Keeper:
             log.error("child does not end", extra={"child": self.part.name})
             self._task.cancel()
         self._task = None
+
+    def _terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

@@ -1,0 +1,206 @@
+"""The device's running parts: engine and pipeline units by name, and the layout they make up.
+
+Starts, replaces and ends them; decides nothing about revisions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.backoff import Backoff
+from agent.blindness import CameraLedger
+from agent.child import Launcher
+from agent.clock import Clock
+from agent.config import Config
+from agent.engines import EngineUnit
+from agent.files import write_atomic
+from agent.pipelines import Keep, PipelineUnit
+from agent.reconcile import EngineSpec, Layout, PipelineSpec
+from agent.store import Store
+from agent.supervise import Keeper, Part, Supervisor
+from wire import local
+from wire.names import is_name
+
+log = logging.getLogger(__name__)
+
+LEDGER_FILE = "blindness.json"
+LEDGER_RUN_S = 2.0
+LEDGER_STATE_S = 300.0
+"""The books are written often to the run directory (a tmpfs) and seldom to flash."""
+
+
+class Device:
+    """To be used on the event loop's thread. `on_change`: something that reported state shows has changed."""
+
+    def __init__(self, config: Config, store: Store, launcher: Launcher, clock: Clock, keep: Keep) -> None:
+        self.engines: dict[str, EngineUnit] = {}
+        self.pipelines: dict[str, PipelineUnit] = {}
+        self.supervisor = Supervisor(clock, self._tick)
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_tick: Callable[[float], None] = lambda _at_mono: None
+        self._config = config
+        self._store = store
+        self._launcher = launcher
+        self._clock = clock
+        self._keep = keep
+        self._names: dict[str, str] = {}
+        self._books = self._load_books()
+        self._next_run_mono = self._next_state_mono = 0.0
+        self._serial = 0
+
+    @property
+    def layout(self) -> Layout:
+        """What runs."""
+        return Layout(
+            {key: unit.spec for key, unit in self.engines.items()},
+            {name: unit.spec for name, unit in self.pipelines.items()},
+        )
+
+    def name_models(self, names: Mapping[str, str]) -> None:
+        """How people call the digests, for messages."""
+        self._names |= names
+
+    def run(self, layout: Layout, revision: int) -> None:
+        """Start everything at once, with no waiting for each other: the way after a start of the agent."""
+        for spec in layout.engines.values():
+            self.engines[spec.key] = self.start_engine(spec)
+        for pipeline in layout.pipelines.values():
+            self.pipelines[pipeline.name] = self.start_pipeline(pipeline, revision, held=False)
+
+    def start_engine(self, spec: EngineSpec) -> EngineUnit:
+        """Start an engine beside those that run; it is not yet part of the layout."""
+        unit = EngineUnit(
+            spec,
+            lambda digest: self._names.get(digest, digest[7:19]),
+            self._store.model_path,
+            self._socket(spec.key),
+            self._config.state_dir / "engine-cache",
+            self._config.limits,
+        )
+        unit.on_change = self._changed
+        unit.keeper = self._keeper(unit)
+        self.supervisor.add(unit.keeper)
+        return unit
+
+    def start_pipeline(self, spec: PipelineSpec, revision: int, *, held: bool) -> PipelineUnit:
+        """Start a pipeline; `held` where it is a candidate."""
+        self._serial += 1
+        ledger = None if held else self._books.pop(spec.name, None)
+        unit = PipelineUnit(
+            spec,
+            revision,
+            self._binding,
+            self._keep,
+            self._config.run_dir / f"p{self._serial}",
+            self._config.limits,
+            self._clock,
+            ledger or CameraLedger(self._clock.mono()),
+            held=held,
+        )
+        unit.on_change = self._changed
+        unit.keeper = self._keeper(unit)
+        self.supervisor.add(unit.keeper)
+        return unit
+
+    async def end(self, *units: EngineUnit | PipelineUnit) -> None:
+        """End units for good, together."""
+        await asyncio.gather(*(self.supervisor.remove(unit.keeper) for unit in units))
+
+    def pipeline_of(self, camera: str) -> PipelineUnit | None:
+        """The pipeline that watches a camera."""
+        return next((unit for unit in self.pipelines.values() if unit.spec.camera.name == camera), None)
+
+    async def close(self) -> None:
+        """End everything, then write the books for the last time."""
+        await self.supervisor.close()
+        self._save_books(self._config.state_dir, durable=True)
+        self._save_books(self._config.run_dir, durable=False)
+
+    def _binding(self, spec: PipelineSpec, revision: int) -> local.Binding:
+        models = {
+            model_id: local.ModelBinding(use.name, use.digest, str(self._socket(use.engine)))
+            for model_id, use in spec.uses
+        }
+        return local.Binding(
+            revision,
+            spec.workflow,
+            spec.workflow_digest,
+            str(self._store.object_path(spec.workflow_digest)),
+            models,
+            spec.parameters,
+            spec.send,
+            spec.min_interval_s,
+        )
+
+    def _socket(self, key: str) -> Path:
+        return self._config.run_dir / f"e-{key}"
+
+    def _keeper(self, part: Part) -> Keeper:
+        limits = self._config.limits
+        backoff = Backoff(limits.restart_min_s, limits.restart_max_s, random.random)
+        return Keeper(part, self._launcher, self._clock, backoff, limits.stop_s)
+
+    def _changed(self) -> None:
+        self.on_change()
+
+    # --- the books ----------------------------------------------------------------------------------------------------
+
+    def _tick(self, at_mono: float) -> None:
+        for unit in self.pipelines.values():
+            unit.tick()
+        if at_mono >= self._next_run_mono:
+            self._next_run_mono = at_mono + LEDGER_RUN_S
+            self._save_books(self._config.run_dir, durable=False)
+        if at_mono >= self._next_state_mono:
+            self._next_state_mono = at_mono + LEDGER_STATE_S
+            self._save_books(self._config.state_dir, durable=False)
+        self.on_tick(at_mono)
+
+    def _save_books(self, directory: Path, *, durable: bool) -> None:
+        ledgers = {name: unit.ledger.to_json() for name, unit in self.pipelines.items()}
+        waiting = {name: ledger.to_json() for name, ledger in self._books.items()}
+        body = {
+            "boot_id": self._clock.boot_id(),
+            "at_mono": self._clock.mono(),
+            "pipelines": waiting | ledgers,
+        }
+        try:
+            write_atomic(directory / LEDGER_FILE, json.dumps(body).encode(), 0o600, durable=durable)
+        except OSError as e:
+            log.warning("blind time cannot be written", extra={"cause": str(e)})
+
+    def _load_books(self) -> dict[str, CameraLedger]:
+        """The newest of the two files; one of this boot wins, because only its times mean something now."""
+        found: list[tuple[bool, float, dict[str, Any]]] = []
+        for directory in (self._config.run_dir, self._config.state_dir):
+            try:
+                body = json.loads((directory / LEDGER_FILE).read_bytes())
+                found.append(
+                    (body["boot_id"] == self._clock.boot_id(), float(body["at_mono"]), body["pipelines"])
+                )
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError) as e:
+                log.warning("blind time cannot be read", extra={"cause": str(e)})
+        if not found:
+            return {}
+        same_boot, _, pipelines = max(found, key=lambda entry: entry[:2])
+        return self._read_books(pipelines, same_boot=same_boot)
+
+    def _read_books(self, pipelines: dict[str, Any], *, same_boot: bool) -> dict[str, CameraLedger]:
+        books = {}
+        for name, value in pipelines.items():
+            try:
+                if is_name(name):
+                    books[name] = CameraLedger.from_json(value, self._clock.mono(), same_boot=same_boot)
+            except (KeyError, TypeError, ValueError) as e:
+                log.warning(
+                    "blind time of a pipeline cannot be read", extra={"pipeline": name, "cause": str(e)}
+                )
+        return books

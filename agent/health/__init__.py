@@ -1,0 +1,1 @@
+"""Health figures of the device: the machine, its accelerators, cameras, models, the outbox."""

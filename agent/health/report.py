@@ -1,0 +1,99 @@
+"""The health document, put together from the running parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.apply import Status
+from agent.clock import Clock
+from agent.device import Device
+from agent.health.host import HostFigures
+from agent.health.nvidia import Gpus
+from agent.outbox import Figures
+from agent.pipelines import PipelineUnit
+from agent.twin import engine_of
+from wire.health import BlindNow, CameraHealth, Health, ModelHealth, OutboxHealth
+
+
+class HealthReport:
+    """Reads everything at once; blocking for a few milliseconds."""
+
+    def __init__(
+        self,
+        device: Device,
+        status: Callable[[], Status],
+        outbox: Callable[[], Figures],
+        host: HostFigures,
+        gpus: Gpus,
+        clock: Clock,
+    ) -> None:
+        self._device = device
+        self._status = status
+        self._outbox = outbox
+        self._host = host
+        self._gpus = gpus
+        self._clock = clock
+        self._started_mono = clock.mono()
+
+    def read(self) -> Health:
+        at_mono = self._clock.mono()
+        status, outbox = self._status(), self._outbox()
+        running = status.running
+        return Health(
+            revision=status.revision,
+            agent_uptime_s=round(at_mono - self._started_mono, 1),
+            host=self._host.read(at_mono, self._clock.wall()),
+            accelerators=self._gpus.read(),
+            cameras={
+                unit.spec.camera.name: camera_health(unit, at_mono)
+                for unit in self._device.pipelines.values()
+            },
+            models={name: self._model(model.digest) for name, model in running.models.items()}
+            if running
+            else {},
+            outbox=OutboxHealth(rows=outbox.rows, bytes=outbox.bytes, dropped=outbox.dropped),
+        )
+
+    def _model(self, digest: str) -> ModelHealth:
+        unit = engine_of(self._device, digest)
+        if unit is None:
+            return ModelHealth(digest=digest, state="failed")
+        stats = unit.stats
+        return ModelHealth(
+            digest=digest,
+            state=unit.state,
+            engine=str(unit.info.get("engine") or unit.info.get("provider") or ""),
+            requests=stats.requests if stats else 0,
+            errors=stats.errors if stats else 0,
+            infer_p50_ms=stats.infer_p50_ms if stats and stats.requests else None,
+            infer_p95_ms=stats.infer_p95_ms if stats and stats.requests else None,
+            batch_mean=round(stats.requests / stats.batches, 2) if stats and stats.batches else None,
+            restarts=unit.keeper.restarts,
+            rss_bytes=unit.keeper.rss_bytes,
+        )
+
+
+def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
+    """One camera since its pipeline was defined."""
+    totals, stats = unit.ledger.totals(), unit.stats
+    blind = unit.ledger.blind_now(at_mono)
+    return CameraHealth(
+        state=unit.camera.state if unit.up else unit.state,
+        pipeline=unit.spec.name,
+        fps=stats.fps if stats else 0.0,
+        frames=totals.frames,
+        results=totals.results,
+        no_answer=totals.no_answer,
+        skipped=totals.skipped,
+        latency_p50_ms=stats.latency_p50_ms if stats and stats.results else None,
+        latency_p95_ms=stats.latency_p95_ms if stats and stats.results else None,
+        blind_s={cause: round(blind_s, 3) for cause, blind_s in totals.blind_s.items()},
+        blind_now=BlindNow(cause=blind[0], for_s=round(blind[1], 3)) if blind else None,
+        restarts=unit.keeper.restarts,
+        events=totals.events,
+        events_dropped=totals.events_dropped,
+        step_errors=totals.step_errors,
+        rss_bytes=unit.keeper.rss_bytes,
+        models=stats.models if stats else {},
+        workflow=stats.workflow_digest if stats else unit.spec.workflow_digest,
+    )
