@@ -1,0 +1,5 @@
+"""Pending."""
+
+from __future__ import annotations
+
+BLOCKS = ()

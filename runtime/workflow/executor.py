@@ -1,0 +1,295 @@
+"""Runs a graph, frame by frame: no parsing, no validation, no copies of data. One thread calls it.
+
+`begin` hands the camera's picture to the models that need nothing else; `finish` waits for them and runs the steps in order.
+Runs may overlap, but are finished in the order in which they began, so that state sees the frames in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.model.engine import Engine, Ticket
+from runtime.results import NoAnswer, Result
+from runtime.workflow.block import Block, ModelBlock, Surroundings
+from runtime.workflow.graph import Graph, Index, Lineage, Link, OutputField, Slot, Step
+from runtime.workflow.inputs import Given, Values
+from runtime.workflow.values import Detections, to_result
+from wire.reasons import Reason
+
+
+@dataclass
+class Outcome:
+    """What a run gave.
+
+    outputs: one object for each element of the batch, or a single one. errors: step (or `$inputs.name`) → message.
+    no_answer: set when a model could not tell; its branch is None and the frame counts as blind. step_times_us: time in
+    the block itself. predictions: model step → detections in the camera's picture, the first of the batch, for drawing.
+    """
+
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    no_answer: NoAnswer | None = None
+    step_times_us: dict[str, float] = field(default_factory=dict)
+    predictions: dict[str, Result] = field(default_factory=dict)
+
+
+@dataclass
+class _Asked:
+    """A model step under way: the elements it was asked about, with their values."""
+
+    indices: list[Index]
+    values: list[dict[str, Any]]
+    ticket: Ticket | None
+    error: str = ""
+
+
+class Executor:
+    """A graph with its block instances and the engines of its models. `engines` is keyed by `model_id`."""
+
+    def __init__(
+        self, graph: Graph, engines: Mapping[str, Engine], around: Surroundings | None = None
+    ) -> None:
+        self.graph = graph
+        self._engines = engines
+        self.around = around or Surroundings(time.time, time.monotonic)
+        self._blocks: list[Block] = [step.block(self.around) for step in graph.steps]
+
+    def adopt(self, old: Executor) -> list[str]:
+        """Take over the state of every step that has the same name, type and configuration in another executor; their names."""
+        theirs = {(s.name, s.signature): b for s, b in zip(old.graph.steps, old._blocks, strict=True)}
+        kept: list[str] = []
+        for step in self.graph.steps:
+            block = theirs.get((step.name, step.signature))
+            if block is not None and type(block) is step.block:
+                self._blocks[step.number] = block
+                kept.append(step.name)
+        return kept
+
+    def begin(self, inputs: Mapping[str, Any]) -> Run:
+        """Start a run. Wrong inputs do not raise: the outcome names them."""
+        run = Run(self.graph, self._blocks, self._engines, Given(self.graph, inputs, self.around.ids))
+        run.ask_ahead()
+        return run
+
+    def run(self, inputs: Mapping[str, Any], timeout_s: float = 30.0) -> Outcome:
+        """Begin and finish."""
+        return self.begin(inputs).finish(timeout_s)
+
+
+class Run:
+    """One frame, or one batch, under way."""
+
+    def __init__(
+        self, graph: Graph, blocks: list[Block], engines: Mapping[str, Engine], given: Given
+    ) -> None:
+        self._graph = graph
+        self._blocks = blocks
+        self._engines = engines
+        self._given = given
+        self._slots = given.slots
+        self._indices = given.indices
+        self._taken: dict[int, dict[Index, str | None]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._groups: dict[tuple[Lineage, int], dict[Index, list[Index]]] = {}
+        self._inputs = len(graph.input_slots)
+        self._outcome = Outcome(errors=given.errors)
+        self._deadline_mono = 0.0
+
+    def ask_ahead(self) -> None:
+        """Submit what hangs on inputs alone."""
+        for step in self._graph.steps:
+            if step.ahead:
+                self._asked[step.number] = self._ask(step)
+
+    def ready(self) -> bool:
+        """Whether `finish` need not wait for the models asked so far."""
+        return all(asked.ticket is None or asked.ticket.ready() for asked in self._asked.values())
+
+    def finish(self, timeout_s: float) -> Outcome:
+        """Run the steps. Models that do not answer within the time give no answer; nothing raises."""
+        self._deadline_mono = time.monotonic() + timeout_s
+        times = self._outcome.step_times_us
+        for step in self._graph.steps:
+            started_ns = time.perf_counter_ns()
+            if step.is_model:
+                self._finish_model(step)
+            else:
+                self._run_step(step)
+            times[step.name] = (time.perf_counter_ns() - started_ns) / 1000
+        self._outcome.outputs = self._outputs()
+        return self._outcome
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _run_step(self, step: Step) -> None:
+        block = self._blocks[step.number]
+        taken = self._taken.setdefault(step.number, {}) if step.is_flow else None
+        for index in self._indices.get(step.lineage, ()):
+            values = self._values(step, index)
+            if values is None:
+                continue
+            try:
+                result = block.run(**values)
+            except Exception as e:
+                self._failed(step, e)
+                continue
+            if taken is None:
+                self._store(step, index, result)
+            else:
+                taken[index] = result
+        if step.output_lineage:
+            self._indices.setdefault(step.output_lineage, [])
+
+    def _failed(self, step: Step, error: Exception) -> None:
+        self._outcome.errors.setdefault(step.name, f"{type(error).__name__}: {error}"[:500])
+
+    def _values(self, step: Step, index: Index) -> dict[str, Any] | None:
+        """The values of every field for one element; None where the step does not run."""
+        for gate in step.gates:
+            if gate.depth <= len(index) and self._taken[gate.step].get(index[: gate.depth]) != gate.branch:
+                return None
+        values = dict(step.constants)
+        for link in step.links:
+            if link.collected:
+                value: Any = self._collect(step, link, index)
+            else:
+                value = self._slots[link.slot].get(index[: link.depth])
+                if value is None and not step.block.accepts_empty and (link.depth or link.slot >= self._inputs):
+                    return None
+            if link.key is None:
+                values[link.field] = value
+            else:
+                if values[link.field] is step.constants[link.field]:
+                    values[link.field] = values[link.field].copy()
+                values[link.field][link.key] = value
+        return values
+
+    def _collect(self, step: Step, link: Link, index: Index) -> list[Any]:
+        """The elements below an index, without those that are None or that a gate stopped."""
+        slot = self._slots[link.slot]
+        if link.depth <= len(index):
+            return [slot.get(index[: link.depth])]
+        below = self._below(link.lineage, len(index)).get(index, [])
+        for gate in step.gates:
+            if gate.depth > len(index):
+                taken = self._taken[gate.step]
+                below = [i for i in below if taken.get(i[: gate.depth]) == gate.branch]
+        values = [slot.get(i) for i in below]
+        return values if step.block.accepts_empty else [v for v in values if v is not None]
+
+    def _below(self, lineage: Lineage, depth: int) -> dict[Index, list[Index]]:
+        key = (lineage, depth)
+        if key not in self._groups:
+            groups: dict[Index, list[Index]] = {}
+            for index in self._indices.get(lineage, ()):
+                groups.setdefault(index[:depth], []).append(index)
+            self._groups[key] = groups
+        return self._groups[key]
+
+    def _store(self, step: Step, index: Index, result: Any) -> None:
+        if step.block.dimension <= 0:
+            self._put(step, index, result)
+            return
+        known = self._indices.setdefault(step.output_lineage, [])
+        for j, element in enumerate(result):
+            known.append((*index, j))
+            self._put(step, (*index, j), element)
+
+    def _put(self, step: Step, index: Index, result: Any) -> None:
+        if len(step.outputs) == 1:
+            self._slots[step.outputs[0]][index] = result
+        elif result is not None:
+            for slot, value in zip(step.outputs, result, strict=True):
+                self._slots[slot][index] = value
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, step: Step) -> _Asked:
+        """Submit the pictures of every element that runs, together."""
+        indices: list[Index] = []
+        values: list[dict[str, Any]] = []
+        for index in self._indices.get(step.lineage, ()):
+            found = self._values(step, index)
+            if found is not None:
+                indices.append(index)
+                values.append(found)
+        if not indices:
+            return _Asked([], [], None)
+        block = step.block
+        assert issubclass(block, ModelBlock)
+        model_id = values[0]["model_id"]
+        engine = self._engines.get(model_id)
+        if engine is None:
+            return _Asked(indices, values, None, f"no engine is bound to model {model_id!r}")
+        try:
+            ticket = engine.submit([v[block.image_field].image for v in values])
+        except Exception as e:
+            return _Asked(indices, values, None, f"{type(e).__name__}: {e}"[:500])
+        return _Asked(indices, values, ticket)
+
+    def _finish_model(self, step: Step) -> None:
+        asked = self._asked.pop(step.number, None) or self._ask(step)
+        block = self._blocks[step.number]
+        assert isinstance(block, ModelBlock)
+        if asked.error:
+            self._outcome.errors[step.name] = asked.error
+            self._outcome.no_answer = self._outcome.no_answer or NoAnswer(Reason.ENGINE_ERROR, asked.error)
+        if asked.ticket is None:
+            return
+        try:
+            answers = asked.ticket.wait(max(0.0, self._deadline_mono - time.monotonic()))
+        except Exception as e:
+            self._failed(step, e)
+            self._outcome.no_answer = NoAnswer(Reason.ENGINE_ERROR, self._outcome.errors[step.name])
+            return
+        for index, values, answer in zip(asked.indices, asked.values, answers, strict=True):
+            if isinstance(answer, NoAnswer):
+                self._outcome.no_answer = self._outcome.no_answer or answer
+                continue
+            try:
+                result = block.answer(answer, model=self._engines[values["model_id"]].spec, **values)
+            except Exception as e:
+                self._failed(step, e)
+                continue
+            self._put(step, index, result)
+            self._remember(step, result, answer.labels)
+
+    def _remember(self, step: Step, result: Any, labels: tuple[str, ...]) -> None:
+        for value in result if isinstance(result, tuple) else (result,):
+            if isinstance(value, Detections) and step.name not in self._outcome.predictions:
+                self._outcome.predictions[step.name] = to_result(value.in_root(), labels)
+
+    # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def _outputs(self) -> list[dict[str, Any]]:
+        tops: list[Index] = [()]
+        if self._graph.has_batch_output:
+            tops = [(i,) for i in range(self._given.batch_size)]
+        return [{o.name: self._field(o, top) for o in self._graph.outputs} for top in tops]
+
+    def _field(self, output: OutputField, top: Index) -> Any:
+        if output.names:
+            return {
+                name: self._nested(slot, top, output.own_coordinates)
+                for name, slot in zip(output.names, output.slots, strict=True)
+            }
+        return self._nested(output.slots[0], top, output.own_coordinates)
+
+    def _nested(self, slot: Slot, top: Index, own_coordinates: bool) -> Any:
+        values = self._slots[slot.number]
+        if slot.depth <= 1:
+            return _placed(values.get(top[: slot.depth]), own_coordinates)
+        return self._list(slot, values, top, own_coordinates)
+
+    def _list(self, slot: Slot, values: Values, index: Index, own_coordinates: bool) -> Any:
+        if len(index) == slot.depth:
+            return _placed(values.get(index), own_coordinates)
+        children = self._below(slot.lineage[: len(index) + 1], len(index)).get(index, [])
+        return [self._list(slot, values, child, own_coordinates) for child in children]
+
+
+def _placed(value: Any, own_coordinates: bool) -> Any:
+    return value.in_root() if isinstance(value, Detections) and not own_coordinates else value

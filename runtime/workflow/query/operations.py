@@ -1,0 +1,492 @@
+"""The operations that need no other part of the language: text, numbers, sequences, detections, pictures.
+
+Each is a factory of checked parameters → a function of one value. What cannot be done raises `StepFailed` or the
+exception of Python itself; the executor reports either under the step's name.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from runtime.workflow.block import StepFailed
+from runtime.workflow.fields import (
+    Anything,
+    Choice,
+    DictOf,
+    Either,
+    Flag,
+    Literal,
+    Nothing,
+    Number,
+    Report,
+    Text,
+)
+from runtime.workflow.query.properties import extract, property_problem
+from runtime.workflow.query.regex import regex_problem
+from runtime.workflow.serialise import detections_json
+from runtime.workflow.values import Array, Detections, ImageValue, empty_like, objects
+
+Function = Callable[[Any], Any]
+
+MAX_SUBJECT_CHARS = 4096
+"""A regular expression looks at no more of a text than this."""
+
+_REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`parameters`: name → (type, default). `make`: parameters → the function."""
+
+    parameters: Mapping[str, tuple[Literal, Any]]
+    make: Callable[[Mapping[str, Any]], Function]
+
+    def compile(self, spec: Mapping[str, Any], path: str, report: Report) -> Function:
+        before = len(report.problems) + report.left_out
+        values: dict[str, Any] = {}
+        for name, (literal, default) in self.parameters.items():
+            if name in spec:
+                values[name] = literal.read(spec[name], f"{path}.{name}", report)
+            elif default is _REQUIRED:
+                report.add(f"{path}.{name}", "is missing", remedy="add the field")
+            else:
+                values[name] = default
+        if len(report.problems) + report.left_out > before:
+            return _identity
+        return self.make(values)
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _plain(function: Function) -> Operation:
+    return Operation({}, lambda _: function)
+
+
+@dataclass(frozen=True)
+class _Regex:
+    def read(self, value: Any, path: str, report: Report) -> Any:
+        text = Text(1024).read(value, path, report)
+        if problem := regex_problem(text):
+            report.add(path, f"regular expression {problem}", "one without nested repetition", "simplify it")
+            return re.compile("")
+        return re.compile(text)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "regex"}
+
+
+@dataclass(frozen=True)
+class PropertyName:
+    """The name of a property of detections."""
+
+    def read(self, value: Any, path: str, report: Report) -> Any:
+        expected, hint = property_problem(value)
+        if expected:
+            report.wrong(path, value, expected, hint)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+# --- text and numbers -------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any, operation: str) -> str:
+    if not isinstance(value, str):
+        raise StepFailed(f"{operation} takes a string, got {type(value).__name__}")
+    return value
+
+
+def _matches(p: Mapping[str, Any]) -> Function:
+    pattern: re.Pattern[str] = p["regex"]
+    return lambda v: pattern.match(_text(v, "StringMatches")[:MAX_SUBJECT_CHARS]) is not None
+
+
+def _substring(p: Mapping[str, Any]) -> Function:
+    part = slice(p["start"], p["end"])
+    return lambda v: _text(v, "StringSubSequence")[part]
+
+
+def _to_number(p: Mapping[str, Any]) -> Function:
+    if p["cast_to"] == "float":
+        return float
+    return lambda v: int(float(v)) if isinstance(v, str) else int(v)
+
+
+def _round(p: Mapping[str, Any]) -> Function:
+    digits = p["decimal_digits"]
+    return lambda v: round(v, digits)
+
+
+def _multiply(p: Mapping[str, Any]) -> Function:
+    other = p["other"]
+
+    def multiply(value: Any) -> Any:
+        if not isinstance(value, (int, float, np.number)):
+            raise StepFailed(f"Multiply takes a number, got {type(value).__name__}")
+        return value * other
+
+    return multiply
+
+
+def _divide(p: Mapping[str, Any]) -> Function:
+    other = p["other"]
+    return lambda v: v / other
+
+
+def _to_boolean(value: Any) -> bool:
+    if isinstance(value, str):
+        lowered = value.lower()
+        if lowered not in ("true", "false"):
+            raise StepFailed(f"ToBoolean takes 'true' or 'false', got {value[:40]!r}")
+        return lowered == "true"
+    return bool(value)
+
+
+def _random(p: Mapping[str, Any]) -> Function:
+    low, high = p["min_value"], p["max_value"]
+    return lambda _: random.uniform(low, high)
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+
+def _lookup(p: Mapping[str, Any]) -> Function:
+    table = p["lookup_table"]
+    return lambda v: table[v]
+
+
+def _sequence_map(p: Mapping[str, Any]) -> Function:
+    table = p["lookup_table"]
+    return lambda v: [table[entry] for entry in v]
+
+
+def _numeric_aggregate(p: Mapping[str, Any]) -> Function:
+    function: Callable[[Any], Any] = {"min": min, "max": max, "sum": sum}[p["function"]]
+    neutral = p["neutral_value"]
+    return lambda v: function(v) if len(v) else neutral
+
+
+def _aggregate(p: Mapping[str, Any]) -> Function:
+    mode = p["mode"]
+
+    def aggregate(value: Any) -> Any:
+        if not len(value):
+            raise StepFailed("SequenceAggregate takes a sequence that is not empty")
+        if mode in ("first", "last"):
+            return value[0 if mode == "first" else -1]
+        return Counter(value).most_common()[0 if mode == "most_common" else -1][0]
+
+    return aggregate
+
+
+def _join(p: Mapping[str, Any]) -> Function:
+    separator = p["separator"]
+    return lambda v: separator.join(str(entry) for entry in v)
+
+
+# --- detections -------------------------------------------------------------------------------------------------------
+
+
+def detections_of(value: Any, operation: str) -> Detections:
+    if not isinstance(value, Detections):
+        raise StepFailed(f"{operation} takes detections, got {type(value).__name__}")
+    return value
+
+
+def _extract(p: Mapping[str, Any]) -> Function:
+    name = p["property_name"]
+    return lambda v: extract(detections_of(v, "DetectionsPropertyExtract"), name).tolist()
+
+
+def _extract_one(p: Mapping[str, Any]) -> Function:
+    name = p["property_name"]
+
+    def read(value: Any) -> Any:
+        one = detections_of(value, "ExtractDetectionProperty")
+        if len(one) != 1:
+            raise StepFailed(f"ExtractDetectionProperty takes one detection, got {len(one)}")
+        return extract(one, name).tolist()[0]
+
+    return read
+
+
+_SORTS: dict[str, Callable[[Detections], Array]] = {
+    "confidence": lambda d: d.confidence,
+    "x_min": lambda d: d.xyxy[:, 0],
+    "x_max": lambda d: d.xyxy[:, 2],
+    "y_min": lambda d: d.xyxy[:, 1],
+    "y_max": lambda d: d.xyxy[:, 3],
+    "size": lambda d: d.areas,
+    "center_x": lambda d: d.centres[:, 0],
+    "center_y": lambda d: d.centres[:, 1],
+}
+
+
+def _sort(p: Mapping[str, Any]) -> Function:
+    key, ascending = _SORTS[p["mode"]], p["ascending"]
+
+    def sort(value: Any) -> Detections:
+        detections = detections_of(value, "SortDetections")
+        order = np.argsort(key(detections))
+        return detections.select(order if ascending else order[::-1])
+
+    return sort
+
+
+def _selection(p: Mapping[str, Any]) -> Function:
+    pick: Callable[[Detections], Any] = {
+        "left_most": lambda d: np.argmin(d.centres[:, 0]),
+        "right_most": lambda d: np.argmax(d.centres[:, 0]),
+        "top_confidence": lambda d: np.argmax(d.confidence),
+        "first": lambda d: 0,
+        "last": lambda d: len(d) - 1,
+    }[p["mode"]]
+
+    def select(value: Any) -> Detections:
+        detections = detections_of(value, "DetectionsSelection")
+        return detections.select(np.array([int(pick(detections))])) if len(detections) else detections
+
+    return select
+
+
+def _moved(dx1: float, dy1: float, dx2: float, dy2: float, operation: str) -> Function:
+    by = np.array([dx1, dy1, dx2, dy2])
+
+    def move(value: Any) -> Detections:
+        detections = detections_of(value, operation)
+        return replace(detections, xyxy=detections.xyxy + by)
+
+    return move
+
+
+def _offset(p: Mapping[str, Any]) -> Function:
+    x, y = p["offset_x"] / 2, p["offset_y"] / 2
+    return _moved(-x, -y, x, y, "DetectionsOffset")
+
+
+def _shift(p: Mapping[str, Any]) -> Function:
+    x, y = p["shift_x"], p["shift_y"]
+    return _moved(x, y, x, y, "DetectionsShift")
+
+
+def _rename(p: Mapping[str, Any]) -> Function:
+    class_map, strict, first_id = p["class_map"], p["strict"], p["new_classes_id_offset"]
+    targets = sorted(set(class_map.values()))
+
+    def rename(value: Any) -> Detections:
+        detections = detections_of(value, "DetectionsRename")
+        if not len(detections):
+            return detections
+        names = detections.class_name.tolist()
+        if strict and (missing := sorted(set(names) - set(class_map))):
+            raise StepFailed(f"DetectionsRename: class_map has no {missing[0]!r}; add it or set strict to false")
+        ids: dict[str, int] = {}
+        if not strict:
+            ids = {n: int(i) for n, i in zip(names, detections.class_id.tolist(), strict=True)}
+        fresh = [name for name in targets if name not in ids]
+        ids |= {name: i + (0 if strict else first_id) for i, name in enumerate(fresh)}
+        new = [class_map.get(name, name) for name in names]
+        return replace(
+            detections, class_name=objects(new), class_id=np.array([ids[name] for name in new], np.int64)
+        )
+
+    return rename
+
+
+def _by_parent_class(p: Mapping[str, Any]) -> Function:
+    parent = p["parent_class"]
+
+    def pick(value: Any) -> Detections:
+        detections = detections_of(value, "PickDetectionsByParentClass")
+        outer = detections.xyxy[detections.class_name == parent]
+        if not len(outer):
+            return empty_like(detections)
+        centres = detections.centres[:, None, :]
+        inside = ((centres >= outer[None, :, :2]) & (centres <= outer[None, :, 2:])).all(axis=2).any(axis=1)
+        return detections.select(inside & (detections.class_name != parent))
+
+    return pick
+
+
+# --- classifications, pictures, time ----------------------------------------------------------------------------------
+
+
+def _classification(p: Mapping[str, Any]) -> Function:
+    name = p["property_name"]
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict) or "predictions" not in value:
+            raise StepFailed(f"ClassificationPropertyExtract takes a classification, got {type(value).__name__}")
+        predictions = value["predictions"]
+        if isinstance(predictions, dict):
+            top = value.get("predicted_classes", [])
+            scores = {c: entry["confidence"] for c, entry in predictions.items()}
+        else:
+            top = value.get("top", "")
+            scores = {entry["class"]: entry["confidence"] for entry in predictions}
+        if name == "all_classes":
+            return list(scores)
+        if name == "all_confidences":
+            return list(scores.values())
+        if name == "top_class":
+            return top
+        if name == "top_class_confidence" and isinstance(top, list):
+            return [scores[c] for c in top]
+        best = max(scores, key=lambda c: scores[c], default="") if isinstance(top, list) else top
+        return scores.get(best, 0.0)
+
+    return read
+
+
+def _image(value: Any, operation: str) -> ImageValue:
+    if not isinstance(value, ImageValue):
+        raise StepFailed(f"{operation} takes an image, got {type(value).__name__}")
+    return value
+
+
+_IMAGE_PROPERTIES: dict[str, Callable[[ImageValue], Any]] = {
+    "size": lambda i: i.width_px * i.height_px,
+    "height": lambda i: i.height_px,
+    "width": lambda i: i.width_px,
+    "aspect_ratio": lambda i: i.width_px / i.height_px if i.height_px else 0,
+}
+
+
+def _image_property(p: Mapping[str, Any]) -> Function:
+    read = _IMAGE_PROPERTIES[p["property_name"]]
+    return lambda v: read(_image(v, "ExtractImageProperty"))
+
+
+def _frame_metadata(p: Mapping[str, Any]) -> Function:
+    name = p["property_name"]
+
+    def read(value: Any) -> Any:
+        metadata = _image(value, "ExtractFrameMetadata").metadata
+        if name == "frame_number":
+            return metadata.frame_number
+        if name == "frame_timestamp":
+            return metadata.timestamp
+        return max(0, metadata.frame_number - 1) / metadata.fps if metadata.fps else 0.0
+
+    return read
+
+
+def _iso(value: Any) -> str:
+    if not isinstance(value, datetime):
+        raise StepFailed(f"TimestampToISOFormat takes a timestamp, got {type(value).__name__}")
+    return value.isoformat()
+
+
+def _jpeg(value: Any) -> bytes:
+    import cv2
+
+    done, encoded = cv2.imencode(".jpg", _image(value, "ConvertImageToJPEG").image)
+    if not done:
+        raise StepFailed("the picture cannot be written as JPEG")
+    return bytes(encoded)
+
+
+def _dictionary_json(value: Any) -> str:
+    if not isinstance(value, dict):
+        raise StepFailed(f"ConvertDictionaryToJSON takes a dictionary, got {type(value).__name__}")
+    return json.dumps(value)
+
+
+_NUMBER = Number()
+_INTEGER = Number(integer=True)
+_TABLE = (DictOf(Anything()), _REQUIRED)
+_PROPERTY = (PropertyName(), _REQUIRED)
+
+OPERATIONS: dict[str, Operation] = {
+    "StringToLowerCase": _plain(lambda v: _text(v, "StringToLowerCase").lower()),
+    "StringToUpperCase": _plain(lambda v: _text(v, "StringToUpperCase").upper()),
+    "StringMatches": Operation({"regex": (_Regex(), _REQUIRED)}, _matches),
+    "StringSubSequence": Operation({"start": (_INTEGER, 0), "end": (_INTEGER, -1)}, _substring),
+    "LookupTable": Operation({"lookup_table": _TABLE}, _lookup),
+    "SequenceMap": Operation({"lookup_table": _TABLE}, _sequence_map),
+    "ToNumber": Operation({"cast_to": (Choice(("int", "float")), _REQUIRED)}, _to_number),
+    "NumberRound": Operation({"decimal_digits": (Number(-15, 15, integer=True), _REQUIRED)}, _round),
+    "Multiply": Operation({"other": (_NUMBER, _REQUIRED)}, _multiply),
+    "Divide": Operation({"other": (_NUMBER, _REQUIRED)}, _divide),
+    "ToBoolean": _plain(_to_boolean),
+    "ToString": _plain(str),
+    "RandomNumber": Operation({"min_value": (_NUMBER, 0), "max_value": (_NUMBER, 1)}, _random),
+    "SequenceLength": _plain(len),
+    "SequenceElementsCount": _plain(lambda v: dict(Counter(v))),
+    "SequenceJoin": Operation({"separator": (Text(64), ", ")}, _join),
+    "NumericSequenceAggregate": Operation(
+        {
+            "function": (Choice(("min", "max", "sum")), _REQUIRED),
+            "neutral_value": (Either((_NUMBER, Nothing())), None),
+        },
+        _numeric_aggregate,
+    ),
+    "SequenceAggregate": Operation(
+        {"mode": (Choice(("first", "last", "most_common", "least_common")), _REQUIRED)}, _aggregate
+    ),
+    "DetectionsPropertyExtract": Operation({"property_name": _PROPERTY}, _extract),
+    "ExtractDetectionProperty": Operation({"property_name": _PROPERTY}, _extract_one),
+    "DetectionsSelection": Operation(
+        {"mode": (Choice(("left_most", "right_most", "top_confidence", "first", "last")), _REQUIRED)},
+        _selection,
+    ),
+    "SortDetections": Operation(
+        {"mode": (Choice(tuple(_SORTS)), _REQUIRED), "ascending": (Flag(), True)}, _sort
+    ),
+    "DetectionsOffset": Operation(
+        {"offset_x": (_NUMBER, _REQUIRED), "offset_y": (_NUMBER, _REQUIRED)}, _offset
+    ),
+    "DetectionsShift": Operation({"shift_x": (_NUMBER, _REQUIRED), "shift_y": (_NUMBER, _REQUIRED)}, _shift),
+    "DetectionsRename": Operation(
+        {
+            "class_map": (DictOf(Text(256)), _REQUIRED),
+            "strict": (Flag(), True),
+            "new_classes_id_offset": (_INTEGER, 1024),
+        },
+        _rename,
+    ),
+    "PickDetectionsByParentClass": Operation({"parent_class": (Text(256), _REQUIRED)}, _by_parent_class),
+    "DetectionsToDictionary": _plain(lambda v: detections_json(detections_of(v, "DetectionsToDictionary"))),
+    "ClassificationPropertyExtract": Operation(
+        {
+            "property_name": (
+                Choice(
+                    (
+                        "top_class",
+                        "top_class_confidence",
+                        "top_class_confidence_single",
+                        "all_classes",
+                        "all_confidences",
+                    )
+                ),
+                _REQUIRED,
+            )
+        },
+        _classification,
+    ),
+    "ExtractImageProperty": Operation(
+        {"property_name": (Choice(tuple(_IMAGE_PROPERTIES)), _REQUIRED)}, _image_property
+    ),
+    "ExtractFrameMetadata": Operation(
+        {"property_name": (Choice(("frame_number", "frame_timestamp", "seconds_since_start")), _REQUIRED)},
+        _frame_metadata,
+    ),
+    "TimestampToISOFormat": _plain(_iso),
+    "ConvertImageToJPEG": _plain(_jpeg),
+    "ConvertImageToBase64": _plain(lambda v: base64.b64encode(_jpeg(v)).decode()),
+    "ConvertDictionaryToJSON": _plain(_dictionary_json),
+}
