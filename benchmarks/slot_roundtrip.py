@@ -2,7 +2,8 @@
 
 A no-op model behind the real server in a process of its own, a 416 by 416 image that needs no resizing, one request at a time. Its
 `round_trip_us` holds the copy into the slot, both messages, both wake-ups and the decoded answer; `in_process_us` is the same
-copy and answer without a process between.
+copy and answer without a process between. `bare_socket_us` is what two Python processes of this machine need to exchange the same
+packets with nothing done: mostly the kernel's wake-ups. `one_core_us` is the round trip with both on one core: the CPU it costs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from runtime.results import Answer, Result
 DIGEST = "sha256:" + "0" * 64
 SIDE_PX = 416
 DETECTIONS = 5
+REQUEST_BYTES, ANSWER_BYTES = 40, 256
+"""Of one tensor, and of an answer with five boxes."""
 ATTACH_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 
@@ -76,9 +79,8 @@ def serve(path: Path) -> int:
         os._exit(1)
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """The figures, in microseconds."""
-    image = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3), np.uint8)
+def round_trips(image: npt.NDArray[np.uint8], rounds: int) -> list[float]:
+    """Microseconds of each request."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "engine"
         pid = serve(path)
@@ -86,15 +88,53 @@ def measure(rounds: int) -> dict[str, float]:
         try:
             if not engine.connect(ATTACH_TIMEOUT_S):
                 raise SystemExit(f"the engine does not accept: {engine.problem}")
-            trips_us = _time(rounds, lambda: engine.submit([image]).wait(ANSWER_TIMEOUT_S))
+            return _time(rounds, lambda: engine.submit([image]).wait(ANSWER_TIMEOUT_S))
         finally:
             engine.close()
             os.kill(pid, 9)
             os.waitpid(pid, 0)
+
+
+def bare_socket(rounds: int) -> list[float]:
+    """Microseconds of each exchange of a request's and an answer's bytes with a child that only echoes."""
+    request, answer = bytes(REQUEST_BYTES), bytes(ANSWER_BYTES)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        while theirs.recv(4096):
+            theirs.send(answer)
+        os._exit(0)
+    theirs.close()
+
+    def exchange() -> None:
+        ours.send(request)
+        ours.recv(4096)
+
+    try:
+        return _time(rounds, exchange)
+    finally:
+        ours.close()
+        os.waitpid(pid, 0)
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """The figures, in microseconds."""
+    image = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3), np.uint8)
+    trips_us = round_trips(image, rounds)
+    bare_us = bare_socket(rounds)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        one_core_us = round_trips(image, rounds)
+    finally:
+        os.sched_setaffinity(0, cores)
     return {
         "round_trip_us": statistics.median(trips_us),
         "round_trip_p95_us": statistics.quantiles(trips_us, n=20)[-1],
         "round_trip_best_us": min(trips_us),
+        "bare_socket_us": statistics.median(bare_us),
+        "one_core_us": statistics.median(one_core_us),
         "in_process_us": statistics.median(_in_process(image, rounds)),
         "bytes": image.nbytes,
         "rounds": rounds,

@@ -103,13 +103,20 @@ class Attachment:
 
 
 class Figures:
-    """What the server has done. `latencies_s` of the newest runs."""
+    """What the server has done: tensors, runs, tensors without an answer; `latencies_s` of the newest runs."""
 
     def __init__(self) -> None:
         self.requests = 0
         self.batches = 0
         self.errors = 0
         self.latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
+
+    def count(self, answers: Sequence[Answer], latency_s: float) -> None:
+        """Book a run."""
+        self.requests += len(answers)
+        self.batches += 1
+        self.errors += sum(isinstance(answer, NoAnswer) for answer in answers)
+        self.latencies_s.append(latency_s)
 
 
 class Server:
@@ -127,6 +134,7 @@ class Server:
         self.figures = Figures()
         self._models = dict(models)
         self._leaving: set[str] = set()
+        self._failed_batches = 0
         self._max_batch = max_batch
         self._clock = clock
         self._listener = listener
@@ -202,6 +210,11 @@ class Server:
             logger.warning("pipeline not accepted: %s", e)
             return
         sock.setblocking(False)
+        if len(self._attachments) >= MAX_ATTACHED:
+            full = Refused(Reason.ENGINE_BUSY, f"{MAX_ATTACHED} pipelines are connected, which is the limit")
+            with contextlib.suppress(OSError), sock:
+                sock.send(wireformat.encode(full))
+            return
         attachment = Attachment(sock)
         self._attachments.add(attachment)
         self.watch(sock.fileno(), lambda events: self._serve(attachment, events))
@@ -263,8 +276,6 @@ class Server:
         if hello.digest not in self._models or hello.digest in self._leaving:
             served = ", ".join(sorted(set(self._models) - self._leaving)) or "nothing"
             return Refused(Reason.UNKNOWN_REFERENCE, f"{hello.digest} is not served here, but {served}")
-        if self.attached >= MAX_ATTACHED:
-            return Refused(Reason.ENGINE_BUSY, f"{MAX_ATTACHED} pipelines are attached, which is the limit")
         return None
 
     def _detach(self, attachment: Attachment) -> None:
@@ -301,10 +312,7 @@ class Server:
         batch = self._batch(digest, taken, limit)
         started_mono = self._clock()
         answers = self._run(model, batch, [tensor.geometry for _, (tensor, _) in taken])
-        self.figures.latencies_s.append(self._clock() - started_mono)
-        self.figures.requests += len(taken)
-        self.figures.batches += 1
-        del batch
+        self.figures.count(answers, self._clock() - started_mono)
         by_attachment: dict[Attachment, list[TensorAnswer]] = {}
         for (attachment, (tensor, _)), answer in zip(taken, answers, strict=True):
             by_attachment.setdefault(attachment, []).append(answer_tensor(attachment, tensor, answer))
@@ -330,9 +338,9 @@ class Server:
                 raise ValueError(f"{len(answers)} answers for {len(where)} tensors")
             return answers
         except Exception as e:  # the boundary: whatever a model or its library raises costs this batch only
-            self.figures.errors += 1
-            if self.figures.errors == 1 or self.figures.errors % 1000 == 0:
-                logger.exception("model failed on a batch", extra={"errors": self.figures.errors})
+            self._failed_batches += 1
+            if self._failed_batches == 1 or self._failed_batches % 1000 == 0:
+                logger.exception("model failed on %d batches so far", self._failed_batches)
             return [NoAnswer(Reason.ENGINE_ERROR, f"{type(e).__name__}: {e}")] * len(where)
 
     # --- answering ----------------------------------------------------------------------------------------------------

@@ -298,6 +298,35 @@ def test_model_of_a_shared_process_goes_once_its_last_pipeline_has_gone(
         late.close()
 
 
+def test_serving_process_has_loaded_neither_mqtt_nor_validation_libraries(child: EngineChild) -> None:
+    assert "pydantic_core" not in Path(f"/proc/{child.process.pid}/maps").read_text()
+    code = (
+        "import sys, runtime.model.process, runtime.model.session, runtime.model.golden\n"
+        "print([name for name in ('pydantic', 'paho') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_pipelines_side_loads_no_inference_library() -> None:
+    code = (
+        "import sys, runtime.model.attachment\n"
+        "print([name for name in ('onnxruntime', 'pydantic', 'paho') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_engine_goes_before_the_agent_when_memory_is_short(child: EngineChild) -> None:
+    score = int(Path(f"/proc/{child.process.pid}/oom_score_adj").read_text())
+    assert score > int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def test_child_whose_parent_is_gone_does_not_begin() -> None:
+    code = "import runtime.lifeline as lifeline; lifeline.tie_to_parent(2**22 + 1)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "is gone" in ended.stderr
+
+
 def test_wrong_golden_result_refuses_the_model(path: Path, packages: dict[str, Path], tmp_path: Path) -> None:
     import shutil
 
