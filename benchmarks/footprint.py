@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import report, scene
 from benchmarks.agentrig import ConnectedAgent
-from benchmarks.rig import Rig, cpu_seconds
+from benchmarks.rig import Rig, assets, cpu_seconds
 from wire import local
 
 CAMERA_S = 30.0
@@ -30,7 +30,7 @@ RUNS = 5
 def rss_mb(pid: int) -> float:
     import psutil
 
-    return round(psutil.Process(pid).memory_info().rss / 2**20, 1)
+    return round(float(psutil.Process(pid).memory_info().rss) / 2**20, 1)
 
 
 def agent_rss_mb() -> float | None:
@@ -179,7 +179,7 @@ def measure() -> dict[str, Any]:
     tracker = Path(__file__).resolve().parents[1] / "examples" / "workflows" / "track_people.json"
     with tempfile.TemporaryDirectory() as folder:
         package = scene.pack("yolox_nano_416", Path(folder))
-        picture = str(scene.assets() / scene.GOLDEN)
+        picture = str(assets() / scene.GOLDEN)
         first = f"import outrider\noutrider.load({str(package.directory)!r}).predict({picture!r})"
         return {
             "agent_rss_mb": agent_rss_mb(),

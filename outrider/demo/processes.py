@@ -50,7 +50,9 @@ class Processes:
         for name, child in self._children:
             if (status := child.poll()) is not None:
                 tail = self.log(name).read_text(errors="replace").splitlines()[-15:]
-                raise DemoFailed(f"{name} ended with status {status}; the end of its log:\n" + "\n".join(tail))
+                raise DemoFailed(
+                    f"{name} ended with status {status}; the end of its log:\n" + "\n".join(tail)
+                )
 
     def stop(self) -> None:
         """End every child, the last one started first."""

@@ -6,12 +6,13 @@ import os
 
 import cv2
 
-from runtime.camera.source import Kind, Properties, Source, file_path, kind_of
+from runtime.camera.source import Properties, Source, file_path, kind_of
 from runtime.errors import SourceRefused, Transient
 from runtime.results import Image
 from wire.local import CameraSource
 from wire.reasons import Reason
 from wire.redact import redact
+from wire.source import Kind
 
 OPEN_DEADLINE_MS = 10_000
 READ_DEADLINE_MS = 10_000

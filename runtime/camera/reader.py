@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.camera.source import Kind, Pace, Source, kind_of, pace_of
+from runtime.camera.source import Pace, Source, kind_of, pace_of
 from runtime.errors import RuntimeFault
 from runtime.results import Image
 from wire.local import CameraSource, CameraState
 from wire.reasons import Reason
+from wire.source import Kind
 
 BUFFERED_FRAMES = 3
 """Decoded frames held for a pipeline that takes every frame."""

@@ -66,7 +66,7 @@ def work(link: Link, termination: Termination) -> int:
     chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S), start.run_dir)
     link.send(local.PipelineUp(os.getpid()))
     return PipelineLoop(
-        start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera), termination
+        start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera.name), termination
     ).run()
 
 

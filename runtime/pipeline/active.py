@@ -15,8 +15,9 @@ from runtime.camera.source import kind_of
 from runtime.errors import RuntimeFault, Transient, WorkflowRefused
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.events import Policy
-from runtime.workflow.compiler import Graph, compile_definition
+from runtime.workflow.compiler import compile_definition
 from runtime.workflow.executor import Executor, Run
+from runtime.workflow.graph import Graph
 from runtime.workflow.values import ImageValue, VideoMetadata
 from wire import local
 from wire.local import Binding, ModelBinding

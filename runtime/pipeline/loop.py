@@ -174,8 +174,9 @@ class PipelineLoop:
         self._ledger.result(done.frame.captured_mono, done_mono)
         self._note_swap(done, done_mono)
         self._last_result_frame = done.frame.seq
-        self._seen = Seen(done.frame, outcome.predictions)
-        outputs = to_json(outcome.outputs[0]) if outcome.outputs else {}
+        raw = outcome.outputs[0] if outcome.outputs else {}
+        self._seen = Seen(done.frame, raw, outcome.predictions)
+        outputs = to_json(raw)
         self._summary = _short(outputs)
         if done.active.policy.wants(outputs, done_mono):
             self._make_event(done, outputs, outcome.errors)

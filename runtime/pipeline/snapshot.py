@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from runtime.camera.reader import Frame
 from runtime.draw import annotate
 from runtime.errors import Degraded
+from runtime.results import Image, Result
+from runtime.workflow.values import Detections, ImageValue
 from wire.reasons import Reason
 
 JPEG_QUALITY = 85
@@ -20,10 +23,37 @@ JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame and the predictions of each step of the workflow on it."""
+    """A frame and what its workflow gave: `outputs` by name, `predictions` of its models by step."""
 
     frame: Frame
-    predictions: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    predictions: Mapping[str, Result]
+
+    def picture(self) -> Image:
+        """The picture the workflow drew where it drew one, else the frame with the detections that it put out."""
+        drawn = [value.image for value in self.outputs.values() if isinstance(value, ImageValue)]
+        if drawn and drawn[-1].ndim == 3:
+            return drawn[-1]
+        found = [value for value in self.outputs.values() if isinstance(value, Detections)]
+        image = self.frame.image
+        for result in map(_result, found) if found else self.predictions.values():
+            image = annotate(image, result)
+        return image
+
+
+def _result(detections: Detections) -> Result:
+    """Detections of a workflow as the drawing takes them; a tracked one shows its number."""
+    names = [str(name) for name in detections.class_name]
+    if detections.tracker_id is not None:
+        names = [f"{name} #{number}" for name, number in zip(names, detections.tracker_id, strict=True)]
+    return Result(
+        image_wh=detections.image_wh,
+        boxes=detections.xyxy.astype(np.float32),
+        scores=detections.confidence.astype(np.float32),
+        class_ids=detections.class_id.astype(np.int32),
+        keypoints=detections.keypoints,
+        texts=tuple(names),
+    )
 
 
 def write(seen: Seen, directory: str, *, annotated: bool, max_width_px: int) -> Path:
@@ -31,11 +61,7 @@ def write(seen: Seen, directory: str, *, annotated: bool, max_width_px: int) -> 
 
     :raises Degraded: it cannot be encoded or written
     """
-    image = seen.frame.image
-    if annotated:
-        image = image.copy()
-        for prediction in seen.predictions.values():
-            image = annotate(image, prediction)
+    image = seen.picture() if annotated else seen.frame.image
     height, width = image.shape[:2]
     if width > max_width_px:
         image = cv2.resize(
