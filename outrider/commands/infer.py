@@ -154,7 +154,8 @@ def _sinks(
         if args.json == "-":
             stream: IO[str] = sys.stdout
         else:
-            stream = files.enter_context(Path(args.json).open("w", encoding="utf-8"))
+            path = Path(args.json)
+            stream = files.enter_context(path.open("w", encoding="utf-8"))
         digest = model.digest
         sinks.append(lambda frame, answer: _json_line(stream, frames.name, frame, answer, model, digest))
     if args.out:
@@ -209,13 +210,12 @@ def _drawing(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, An
     to_picture = out.suffix.lower() in PICTURES
     (out.parent if to_video or to_picture else out).mkdir(parents=True, exist_ok=True)
     writers: list[cv2.VideoWriter] = []
-    files.callback(lambda: [writer.release() for writer in writers])
-
     def draw(frame: Frame, answer: Answer) -> None:
         picture = frame.image if isinstance(answer, NoAnswer) else annotate(frame.image, answer)
         if to_video:
             if not writers:
                 writers.append(_writer(out, frames.fps or _DEFAULT_FPS, picture))
+                files.callback(writers[0].release)
             writers[0].write(picture)
             return
         target = out if to_picture else out / (frame.name or f"{frame.number:06d}.jpg")

@@ -97,18 +97,36 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
         _copy_graph(file, partial)
         packed = _fill(partial, file, graph, options, load or LoadOptions())
         _sync(partial)
-        if options.replace and target.is_dir():
-            shutil.rmtree(target)
         partial.chmod(0o755)
-        partial.replace(target)
+        _put(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return replace(packed, directory=target)
 
 
+def _put(partial: Path, target: Path) -> None:
+    """Give the new package its name; a former one of that name goes only afterwards."""
+    if not target.exists():
+        partial.replace(target)
+        return
+    former = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
+    target.replace(former)
+    partial.replace(target)
+    shutil.rmtree(former, ignore_errors=True)
+
+
 def _wishes(target: Path, options: PackOptions) -> list[Problem]:
     problems = []
-    if target.exists() and not options.replace:
+    if target.exists() and not (target / package.MODEL_TOML).is_file():
+        problems.append(
+            Problem(
+                "out",
+                Reason.PACKAGE_INVALID,
+                f"{target} exists and is no package",
+                remedy="name another --out",
+            )
+        )
+    elif target.exists() and not options.replace:
         problems.append(
             Problem(
                 "out",

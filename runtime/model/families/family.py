@@ -17,6 +17,7 @@ from wire.problem import Problem
 from wire.reasons import Reason
 
 Output: TypeAlias = npt.NDArray[Any]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,20 @@ def finish(candidates: Candidates, spec: ModelSpec, geometry: Geometry) -> Answe
         scores=scores[keep].astype(np.float32, copy=False),
         class_ids=(candidates.class_ids[keep] - decode.class_offset).astype(np.int32, copy=False),
     )
+
+
+def choose(scores: Floats, spec: ModelSpec) -> tuple[Indices, Indices, Floats]:
+    """Rows, class ids and scores above the threshold, of class scores (N, C).
+
+    The best class of each row; with the option `multi_label` every class of it, as evaluations of detectors have it.
+    """
+    threshold = spec.decode.score_threshold
+    if spec.decode.options.get("multi_label", False):
+        rows, class_ids = np.nonzero(scores > threshold)
+        return rows, class_ids, scores[rows, class_ids]
+    best = scores.max(axis=1) if len(scores) else np.zeros(0, np.float32)
+    rows = np.flatnonzero(best > threshold)
+    return rows, scores[rows].argmax(axis=1), best[rows]
 
 
 def not_a_number(spec: ModelSpec) -> NoAnswer:

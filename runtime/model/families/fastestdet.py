@@ -18,6 +18,7 @@ from runtime.model.families.family import (
     Output,
     Port,
     as_float,
+    choose,
     finish,
     from_centre,
     has_nan,
@@ -90,15 +91,17 @@ class FastestDetDecoder:
         columns = maps.shape[2]
         cells_wh = np.array([columns, maps.shape[1]], np.float32)
         flat = maps.reshape(maps.shape[0], -1)
-        best = flat[5:].max(axis=0)
-        scores = np.clip(flat[0], 0, 1) ** _OBJECTNESS_POWER * np.clip(best, 0, 1) ** _CLASS_POWER
-        cells = np.flatnonzero(scores > self._spec.decode.score_threshold)
-        rows = np.ascontiguousarray(flat[:, cells].T)
+        objectness = np.clip(flat[0], 0, 1) ** _OBJECTNESS_POWER
+        likely = np.flatnonzero(objectness > self._spec.decode.score_threshold)
+        rows = flat[:, likely].T
+        classes = np.clip(rows[:, 5:], 0, 1) ** _CLASS_POWER
+        chosen, class_ids, scores = choose(objectness[likely, None] * classes, self._spec)
+        cells, rows = likely[chosen], rows[chosen]
         places = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
         centres = (places + np.tanh(rows[:, 1:3])) / cells_wh * self._size
         sizes = _sigmoid(rows[:, 3:5]) * self._size
-        class_ids = rows[:, 5:].argmax(axis=1).astype(np.int32)
-        return finish(Candidates(from_centre(centres, sizes), scores[cells], class_ids), self._spec, geometry)
+        boxes = from_centre(centres, sizes)
+        return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)
 
 
 def _sigmoid(values: Floats) -> Floats:

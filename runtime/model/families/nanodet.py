@@ -15,10 +15,12 @@ from runtime.model.families.family import (
     Candidates,
     Decoder,
     Graph,
+    Indices,
     Match,
     Output,
     Port,
     as_float,
+    choose,
     finish,
     grid,
     grid_cells,
@@ -131,20 +133,13 @@ class NanoDetDecoder:
 
     def _one(self, outputs: list[Floats], geometry: Geometry) -> Answer:
         scores = np.concatenate([outputs[i] for i in self._score_outputs])
-        best = scores.max(axis=1)
-        if has_nan(best):
+        if has_nan(scores):
             return not_a_number(self._spec)
-        if self._spec.decode.options.get("multi_label", False):
-            cells, class_ids = np.nonzero(scores > self._spec.decode.score_threshold)
-            kept_scores = scores[cells, class_ids]
-        else:
-            cells = np.flatnonzero(best > self._spec.decode.score_threshold)
-            class_ids = scores[cells].argmax(axis=1)
-            kept_scores = best[cells]
+        cells, class_ids, kept_scores = choose(scores, self._spec)
         boxes = self._boxes(np.concatenate([outputs[i] for i in self._distance_outputs])[cells], cells)
         return finish(Candidates(boxes, kept_scores, class_ids.astype(np.int32)), self._spec, geometry)
 
-    def _boxes(self, distributions: Floats, cells: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
+    def _boxes(self, distributions: Floats, cells: Indices) -> Floats:
         logits = distributions.reshape(-1, 4, len(self._bins))
         weights = np.exp(logits - logits.max(axis=2, keepdims=True))
         distances = (weights @ self._bins) / weights.sum(axis=2) * self._strides[cells]

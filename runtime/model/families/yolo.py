@@ -20,6 +20,7 @@ from runtime.model.families.family import (
     Output,
     Port,
     as_float,
+    choose,
     finish,
     from_centre,
     grid_cells,
@@ -117,20 +118,17 @@ class YoloDecoder:
         best = columns[4:].max(axis=0)
         if has_nan(best) or has_nan(columns[:4]):
             return not_a_number(self._spec)
-        above = np.flatnonzero(best > self._spec.decode.score_threshold)
-        rows = np.ascontiguousarray(columns[:, above].T)
-        return self._finish(rows, rows[:, 4:], best[above], geometry)
+        likely = np.flatnonzero(best > self._spec.decode.score_threshold)
+        rows = np.ascontiguousarray(columns[:, likely].T)
+        return self._finish(rows, rows[:, 4:], geometry)
 
     def _v5(self, rows: Floats, geometry: Geometry) -> Answer:
         if has_nan(rows):
             return not_a_number(self._spec)
-        threshold = self._spec.decode.score_threshold
-        likely = rows[rows[:, 4] > threshold]
-        scores = likely[:, 4] * likely[:, 5:].max(axis=1)
-        above = scores > threshold
-        return self._finish(likely[above], likely[above, 5:], scores[above], geometry)
+        likely = rows[rows[:, 4] > self._spec.decode.score_threshold]
+        return self._finish(likely, likely[:, 4:5] * likely[:, 5:], geometry)
 
-    def _finish(self, rows: Floats, classes: Floats, scores: Floats, geometry: Geometry) -> Answer:
-        boxes = from_centre(rows[:, 0:2], rows[:, 2:4])
-        class_ids = classes.argmax(axis=1).astype(np.int32)
-        return finish(Candidates(boxes, scores, class_ids), self._spec, geometry)
+    def _finish(self, rows: Floats, classes: Floats, geometry: Geometry) -> Answer:
+        chosen, class_ids, scores = choose(classes, self._spec)
+        boxes = from_centre(rows[chosen, 0:2], rows[chosen, 2:4])
+        return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)

@@ -15,10 +15,12 @@ from runtime.model.families.family import (
     Candidates,
     Decoder,
     Graph,
+    Indices,
     Match,
     Output,
     Port,
     as_float,
+    choose,
     finish,
     from_centre,
     grid,
@@ -103,16 +105,13 @@ class YoloXDecoder:
     def _one(self, rows: Floats, geometry: Geometry) -> Answer:
         if has_nan(rows):
             return not_a_number(self._spec)
-        threshold = self._spec.decode.score_threshold
-        likely = np.flatnonzero(rows[:, 4] > threshold)
+        likely = np.flatnonzero(rows[:, 4] > self._spec.decode.score_threshold)
         best = rows[likely]
-        scores = best[:, 4] * best[:, 5:].max(axis=1)
-        above = scores > threshold
-        likely, best, scores = likely[above], best[above], scores[above]
-        class_ids = best[:, 5:].argmax(axis=1).astype(np.int32)
-        return finish(Candidates(self._boxes(best, likely), scores, class_ids), self._spec, geometry)
+        chosen, class_ids, scores = choose(best[:, 4:5] * best[:, 5:], self._spec)
+        boxes = self._boxes(best[chosen], likely[chosen])
+        return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)
 
-    def _boxes(self, rows: Floats, cells: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
+    def _boxes(self, rows: Floats, cells: Indices) -> Floats:
         if self._decoded:
             return from_centre(rows[:, 0:2], rows[:, 2:4])
         strides = self._strides[cells]
