@@ -16,6 +16,7 @@ def make_app(plane: Plane) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.plane = plane
     problems.install(app)

@@ -35,6 +35,9 @@ from wire.reasons import Reason
 NEWEST_REVISIONS = 3
 """A device may fetch what its newest desired states need: the one offered, and those it may still be applying or return to."""
 
+CARD_LEFT_OUT = frozenset({"directory"})
+"""Where the check found the package: a path that is gone afterwards."""
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -109,7 +112,7 @@ class Registry:
         async with self._turn:
             verdict = await self._checker.check(kind, path)
         if verdict.ok:
-            return verdict.card
+            return {key: value for key, value in verdict.card.items() if key not in CARD_LEFT_OUT}
         raise _refusal(kind, verdict)
 
     def _store(

@@ -67,7 +67,9 @@ async def json_body(request: Request, limit_bytes: int) -> Any:
     if not content:
         return None
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        value = json.loads(content, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # no lone surrogates, no infinities
+        return value
     except (ValueError, RecursionError) as e:
         raise Refused(Reason.MALFORMED, f"the body is not JSON: {e}") from e
 

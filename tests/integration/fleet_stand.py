@@ -100,10 +100,13 @@ class Stand:
         try:
             return self.process.wait(DEADLINE_S)
         finally:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            self.kill()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 class Device:
@@ -118,7 +121,7 @@ class Device:
         self._seq = 0
         self._connected = False
         broker = identity["broker"]
-        self.mqtt = Mqtt(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self.mqtt = self._make()
         self.mqtt.username_pw_set(username or broker["username"], broker["password"])
         self.mqtt.on_connect = self._on_connect
         self.mqtt.on_message = self._on_message
@@ -127,6 +130,9 @@ class Device:
         )
         self.mqtt.on_publish = self._on_publish
         self.mqtt.reconnect_delay_set(0.1, 0.5)
+
+    def _make(self) -> Mqtt:
+        return Mqtt(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
 
     def __enter__(self) -> Device:
         self.mqtt.connect(self.identity["broker"]["host"], self.identity["broker"]["port"])
