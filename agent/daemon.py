@@ -1,0 +1,365 @@
+"""The agent: puts the parts together, brings up what `current` names at once, then the network; ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.metadata
+import logging
+import os
+import random
+import signal
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agent import download
+from agent.api.app import Api
+from agent.api.server import HttpServer
+from agent.apply import Updater
+from agent.backoff import Backoff
+from agent.child import Launcher, ModuleLauncher
+from agent.clock import Clock, unique_id
+from agent.commands import Commands
+from agent.config import Config
+from agent.courier import Courier
+from agent.device import Device
+from agent.errors import AgentError, Degraded, Disconnected, Refused
+from agent.files import write_atomic
+from agent.health.host import HostFigures
+from agent.health.nvidia import Gpus
+from agent.health.report import HealthReport
+from agent.identity import Identity
+from agent.journal import Journal
+from agent.link import Link
+from agent.notify import Notifier
+from agent.outbox import Outbox
+from agent.outgoing import Outgoing
+from agent.stamp import Stamp
+from agent.store import Store
+from agent.supervise import TICK_S
+from agent.trust import Gate, SignedNonsense
+from agent.twin import Twin
+from wire import envelope
+from wire.errors import WireError
+from wire.names import DeviceId, FleetId
+from wire.reasons import Reason
+from wire.reported import Phase
+from wire.topics import DeviceTopics
+
+log = logging.getLogger(__name__)
+
+ALIVE_S = 10 * TICK_S
+PORT_FILE = "http-port"
+DEFAULT_HEALTH_S = 30.0
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return importlib.metadata.version("outrider")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+class Agent:
+    """One device's agent. `run` works until `stop` is called; a part that fails for good ends it with that error."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        clock: Clock,
+        environment: Mapping[str, str],
+        launcher: Launcher | None = None,
+    ) -> None:
+        limits = config.limits
+        self._config = config
+        self._identity = identity
+        self._clock = clock
+        self._stopped = asyncio.Event()
+        self._topics = DeviceTopics(FleetId(identity.fleet), DeviceId(identity.device))
+        self._stamp = Stamp(clock, unique_id)
+        self._notifier = Notifier(environment)
+        self._client = httpx.AsyncClient(timeout=limits.connect_s)
+        self._outbox = Outbox(
+            config.state_dir / "outbox.db",
+            max_bytes=limits.outbox_bytes,
+            max_age_s=limits.outbox_age_s,
+            clock=clock,
+        )
+        self._out = Outgoing(self._outbox, self._topics, self._stamp, clock, version())
+        self._journal = Journal(config.state_dir)
+        store = Store(config.state_dir)
+        downloader = download.Downloader(
+            self._client,
+            identity.url,
+            identity.api_token,
+            lambda: self._backoff(1.0, 60.0),
+            keep_free_bytes=limits.free_space_bytes,
+        )
+        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._out.event)
+        self._updater = Updater(self._device, self._journal, store, downloader, clock, limits)
+        downloader.trouble = self._updater.trouble
+        self._twin = Twin(self._device, lambda: self._updater.status, clock, self._out.reported, version())
+        self._gate = Gate(identity, clock)
+        self._gpus = Gpus()
+        self._health = HealthReport(
+            self._device,
+            lambda: self._updater.status,
+            self._outbox.figures,
+            HostFigures(config.state_dir, clock.mono()),
+            self._gpus,
+            clock,
+        )
+        self._commands = Commands(self._gate.open_command, self._handlers(), self._out.response)
+        self._link = Link(
+            identity.broker,
+            f"{identity.fleet}.{identity.device}",
+            (self._topics.desired, self._topics.commands),
+            lambda: self._out.connection("offline"),
+            self,
+            self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
+            limits.connect_s,
+        )
+        self._courier = Courier(
+            self._outbox, self._link, clock, limits.in_flight, limits.no_subscriber_retry_s
+        )
+        self._offline_since_mono = clock.mono()
+        self._http = HttpServer(config.http_host, config.http_port)
+        self._device.on_change = self._twin.changed
+        self._device.on_tick = self._tick
+        self._updater.on_phase = self._phase_changed
+        self._outbox.on_added = self._courier.wake
+
+    def stop(self) -> None:
+        """End in good order."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """:raises AgentError, OSError: the agent cannot work here"""
+        with _locked(self._config.state_dir):
+            try:
+                await self._outbox.start()
+                self._updater.start()
+                await self._serve()
+            finally:
+                await self._close()
+
+    async def _serve(self) -> None:
+        work: list[Coroutine[Any, Any, None]] = [
+            self._device.supervisor.run(),
+            self._updater.run(),
+            self._courier.run(),
+            self._link.run(),
+            self._report_health(),
+            self._poll(),
+        ]
+        if self._config.http_port >= 0 and self._open_http():
+            work.append(self._http.run(self._api().app()))
+        tasks = [asyncio.create_task(coroutine) for coroutine in work]
+        stopped = asyncio.create_task(self._stopped.wait())
+        self._notifier.ready(self._summary())
+        try:
+            done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+                raise Degraded(Reason.INTERNAL, f"{task.get_coro()} ended by itself")
+        finally:
+            self._notifier.stopping()
+            await self._link.close(self._out.connection("offline"))
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    def _open_http(self) -> bool:
+        try:
+            self._http.open()
+        except OSError as e:
+            # Cameras must not depend on a port.
+            log.error(
+                "the local interface cannot be served",
+                extra={"port": self._config.http_port, "cause": str(e)},
+            )
+            return False
+        write_atomic(self._config.run_dir / PORT_FILE, str(self._http.port).encode(), durable=False)
+        log.info("local interface", extra={"url": f"http://{self._config.http_host}:{self._http.port}"})
+        return True
+
+    async def _close(self) -> None:
+        await self._device.close()
+        await self._outbox.close()
+        await self._client.aclose()
+        self._journal.close()
+        self._gpus.close()
+        self._notifier.close()
+
+    def _api(self) -> Api:
+        about = {
+            "device": self._identity.device,
+            "fleet": self._identity.fleet,
+            "agent_version": version(),
+            "pid": os.getpid(),
+        }
+        return Api(
+            self._device,
+            self._clock,
+            self._twin.reported,
+            self._health.read,
+            self._alive,
+            about,
+            lambda: self._link.connected,
+        )
+
+    # --- the supervisor's tick ----------------------------------------------------------------------------------------
+
+    def _tick(self, at_mono: float) -> None:
+        self._twin.tick(at_mono)
+        self._notifier.watchdog()
+
+    def _alive(self) -> bool:
+        return self._clock.mono() - self._device.supervisor.last_tick_mono < ALIVE_S
+
+    def _phase_changed(self) -> None:
+        self._twin.tell()
+        self._notifier.status(self._summary())
+
+    def _summary(self) -> str:
+        status = self._updater.status
+        link = "connected" if self._link.connected else "offline"
+        phase = "" if status.phase is Phase.IDLE else f", {status.phase.value.lower()} {status.offered}"
+        return f"revision {status.revision}{phase}, {len(self._device.pipelines)} camera(s), {link}"
+
+    # --- the link's handler -------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        self._out.connected = True
+        birth = self._out.connection("online")
+        with contextlib.suppress(Disconnected):
+            self._link.publish(birth.topic, birth.payload, retain=True)
+        self._twin.tell(again=True)
+        self._notifier.status(self._summary())
+        self._courier.wake()
+
+    def disconnected(self, why: str) -> None:
+        self._out.connected = False
+        self._offline_since_mono = self._clock.mono()
+        self._courier.disconnected()
+        self._notifier.status(self._summary())
+
+    def acknowledged(self, token: int, reason: int) -> None:
+        self._courier.acknowledged(token, reason)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        if not payload:  # a retained message that was cleared
+            return
+        try:
+            message = envelope.decode(payload)
+        except WireError as e:
+            log.warning("message is dropped", extra={"topic": topic, "cause": str(e)})
+            if topic == self._topics.desired:
+                self._updater.reject(0, e.reason, str(e), ())
+            return
+        if topic == self._topics.desired:
+            self._offered(message.data)
+        elif topic.startswith(self._topics.command("")):
+            self._commands.received(topic.rsplit("/", 1)[-1], message.data, message.rid)
+
+    def _offered(self, document: object) -> None:
+        try:
+            desired = self._gate.open_desired(document, self._journal.highest())
+            if desired is not None:
+                self._updater.offer(desired)
+        except SignedNonsense as e:
+            self._updater.reject(e.revision, e.reason, str(e), e.problems)
+        except WireError as e:
+            self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
+        except OSError as e:
+            self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _handlers(self) -> dict[str, Any]:
+        return {"ping": self._ping, "report": self._report, "restart-camera": self._restart_camera}
+
+    def _ping(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"agent_version": version(), "at_wall": self._clock.wall()}
+
+    def _report(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        self._out.health(self._health.read())
+        self._twin.tell(again=True)
+        return {"revision": self._updater.status.revision}
+
+    def _restart_camera(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        camera = arguments.get("camera")
+        unit = self._device.pipeline_of(camera) if isinstance(camera, str) else None
+        if unit is None:
+            known = sorted(unit.spec.camera.name for unit in self._device.pipelines.values())
+            raise Refused(Reason.UNKNOWN_REFERENCE, f"no camera is called {camera!r}; running are {known}")
+        unit.keeper.end(Reason.PIPELINE_DOWN, "restart-camera was asked for")
+        return {"camera": camera}
+
+    # --- regular work -------------------------------------------------------------------------------------------------
+
+    async def _report_health(self) -> None:
+        while True:
+            running = self._updater.status.running
+            await asyncio.sleep(running.settings.health_s if running else DEFAULT_HEALTH_S)
+            try:
+                self._out.health(self._health.read())
+            except (OSError, WireError) as e:
+                log.warning("health cannot be told", extra={"cause": str(e)})
+
+    async def _poll(self) -> None:
+        """The same documents over HTTPS, when the broker has been unreachable for a while."""
+        limits = self._config.limits
+        while True:
+            await asyncio.sleep(min(limits.poll_s, limits.poll_after_s))
+            offline_s = self._clock.mono() - self._offline_since_mono
+            if self._link.connected or offline_s < limits.poll_after_s:
+                continue
+            try:
+                document = await download.desired_state(
+                    self._client, self._identity.url, self._identity.api_token
+                )
+            except AgentError as e:
+                log.debug("polling failed: %s", e)
+                continue
+            if document is not None:
+                self._offered(document)
+
+    @staticmethod
+    def _backoff(min_s: float, max_s: float) -> Backoff:
+        return Backoff(min_s, max_s, random.random)
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path) -> Any:
+    """One agent for a state directory; a second one would fight over journal and cameras."""
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Refused(
+            Reason.CONFIG_INVALID, f"another agent works on {state_dir}; stop it, or give another state_dir"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def serve(config: Config, identity: Identity, clock: Clock, environment: Mapping[str, str]) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    :raises AgentError, OSError: the agent cannot work here
+    """
+    agent = Agent(config, identity, clock, environment)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()

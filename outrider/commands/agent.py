@@ -1,0 +1,133 @@
+"""`outrider agent run | enroll | status`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status")
+    run_ = commands.add_parser("run", help="run the agent of this device until it is told to stop")
+    enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
+    enroll.add_argument("url", help="the control plane, https://…")
+    enroll.add_argument(
+        "token", help="a token of `outrider fleet token create`; - reads it from standard input"
+    )
+    enroll.add_argument("--device", help="the name to ask for; the token may already hold one")
+    enroll.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    enroll.add_argument("--force", action="store_true", help="replace the identity this device has")
+    status = commands.add_parser("status", help="what the running agent says of itself")
+    status.add_argument("--json", action="store_true", help="the whole document")
+    for command in (run_, enroll, status):
+        command.add_argument("--config", type=Path, help="TOML file (default /etc/outrider/agent.toml)")
+        command.add_argument("--state-dir", type=Path, help="instead of the file's")
+        command.add_argument("--run-dir", type=Path, help="instead of the file's; a short path")
+    run_.add_argument("--http-port", type=int, help="instead of the file's; 0 takes a free one, -1 none")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """:returns: 0, or 1 with a sentence on stderr"""
+    from agent.errors import AgentError
+
+    try:
+        config = _config(arguments)
+        what: str = arguments.what
+        return {"run": _run, "enroll": _enroll, "status": _status}[what](config, arguments)
+    except (AgentError, OSError) as e:
+        print(f"outrider agent: {e}", file=sys.stderr)
+        return 1
+
+
+def _config(arguments: argparse.Namespace) -> Any:
+    from dataclasses import replace
+
+    from agent import config
+
+    loaded = config.load(arguments.config, os.environ)
+    changes = {
+        name: value
+        for name in ("state_dir", "run_dir", "http_port")
+        if (value := getattr(arguments, name, None)) is not None
+    }
+    return replace(loaded, **changes)
+
+
+def _run(config: Any, _arguments: argparse.Namespace) -> int:
+    from agent import daemon, identity, logs
+    from agent.clock import SystemClock
+
+    logs.set_up(config.log_format, config.log_level)
+    config.make_directories()
+    who = identity.load(config.state_dir)
+    if who is None:
+        print("outrider agent: not enrolled; run `outrider agent enroll URL TOKEN` first", file=sys.stderr)
+        return 1
+    clock = SystemClock(assume_synced=config.clock_synced)
+    asyncio.run(daemon.serve(config, who, clock, os.environ))
+    return 0
+
+
+def _enroll(config: Any, arguments: argparse.Namespace) -> int:
+    import httpx
+
+    from agent import enrol, identity
+
+    config.make_directories()
+    if identity.load(config.state_dir) is not None and not arguments.force:
+        print(f"outrider agent: already enrolled ({config.state_dir}); --force replaces it", file=sys.stderr)
+        return 1
+    labels = dict(label.partition("=")[::2] for label in arguments.label)
+    token = sys.stdin.readline().strip() if arguments.token == "-" else arguments.token
+
+    async def work() -> identity.Identity:
+        async with httpx.AsyncClient() as client:
+            return await enrol.enrol(
+                client, arguments.url, token, config.state_dir, device=arguments.device, labels=labels
+            )
+
+    who = asyncio.run(work())
+    print(f"enrolled as {who.device} of fleet {who.fleet}")
+    return 0
+
+
+def _status(config: Any, arguments: argparse.Namespace) -> int:
+    import httpx
+
+    from agent.daemon import PORT_FILE
+
+    port_file = config.run_dir / PORT_FILE
+    port = port_file.read_text().strip() if port_file.exists() else config.http_port
+    url = f"http://{config.http_host}:{port}/status"
+    try:
+        status = httpx.get(url, timeout=5.0, trust_env=False).json()
+    except (httpx.HTTPError, ValueError) as e:
+        print(f"outrider agent: no agent answers at {url}: {e}", file=sys.stderr)
+        return 1
+    print(json.dumps(status, indent=2) if arguments.json else _lines(status))
+    return 0
+
+
+def _lines(status: dict[str, Any]) -> str:
+    reported, health = status["reported"], status["health"]
+    lines = [
+        f"{status['device']} of {status['fleet']}: {'connected' if status['connected'] else 'offline'}, "
+        f"revision {reported['revision']}, {reported['phase']}"
+    ]
+    if reported.get("message"):
+        lines.append(f"  {reported['reason']}: {reported['message']}")
+    for name, camera in health["cameras"].items():
+        blind = camera.get("blind_now")
+        now = f", blind for {blind['for_s']:.1f} s ({blind['cause']})" if blind else ""
+        lines.append(
+            f"  camera {name}: {camera['state']}, {camera['fps']:.1f} /s, {camera['results']} results{now}"
+        )
+    for name, model in health["models"].items():
+        lines.append(f"  model {name}: {model['state']} {model['digest'][7:19]}")
+    return "\n".join(lines)
