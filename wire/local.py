@@ -315,7 +315,10 @@ class EngineRefused:
 @_message("engine-stats")
 @dataclass(frozen=True)
 class EngineStats:
-    """Once a second and from the serving loop itself, so that silence means a hung engine. `busy_s`: age of the running request."""
+    """Once a second and from the serving loop itself, so that silence means a hung engine. `busy_s`: age of the oldest request that waits.
+
+    `requests` and `errors` count tensors (a crop is one), `batches` runs of the model.
+    """
 
     requests: int
     batches: int

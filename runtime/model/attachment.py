@@ -165,7 +165,7 @@ class AttachedEngine:
     @property
     def due_mono(self) -> float:
         """When `pump` has to be called at the latest, though `fileno` is not readable."""
-        if self._channel is None:
+        if self._channel is None and not self._closed:
             return self._next_try_mono
         return next(iter(self._tickets)).deadline_mono if self._tickets else self._clock() + 1.0
 

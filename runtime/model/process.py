@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -232,6 +233,16 @@ def receive_load(link: Link, clock: Callable[[], float] = time.monotonic) -> loc
     return None
 
 
+def _listen(order: local.Load) -> Listener:
+    """:raises NotServing: the socket cannot be made"""
+    try:
+        return Listener(order.socket)
+    except OSError as e:
+        digest = order.models[0].digest if order.models else ""
+        text = f"socket {order.socket!r} cannot be made: {e}"
+        raise NotServing(local.EngineRefused(digest, Reason.INTERNAL.value, text, transient=True)) from e
+
+
 def work(link: Link, termination: Termination, clock: Callable[[], float] = time.monotonic) -> int:
     """The whole life of the process; its exit status."""
     order = receive_load(link, clock)
@@ -239,12 +250,14 @@ def work(link: Link, termination: Termination, clock: Callable[[], float] = time
         return AGENT_GONE_STATUS
     try:
         loaded = load(order, link.send, clock)
-        with _refusing(order.models[0].digest if order.models else ""):
-            listener = Listener(order.socket)
+        listener = _listen(order)
     except NotServing as e:
         link.send(e.refusal)
         link.flush(deadline_s=DRAIN_DEADLINE_S)
         return REFUSED_STATUS
+    # What loading made stays for good: the collector need not walk over it again between two frames.
+    gc.collect()
+    gc.freeze()
     server = Server(loaded.models, listener.socket, max_batch=order.max_batch, clock=clock)
     process = EngineProcess(server, link, termination, clock)
     stage_s = loaded.stage_s

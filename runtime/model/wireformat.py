@@ -66,6 +66,9 @@ class Status(IntEnum):
     NO_ANSWER = 1
 
 
+_STATUSES, _PLACES = tuple(Status), tuple(Place)
+
+
 class Hello(NamedTuple):
     digest: str
     slots: int
@@ -163,7 +166,7 @@ def decode(data: bytes) -> Packet:
             return Welcome(SlotLayout(*_WELCOME.unpack(data[_HEAD.size :])))
         if kind == Kind.REFUSED:
             return _refused(data)
-    except (struct.error, ValueError) as e:
+    except (struct.error, ValueError, IndexError) as e:
         raise Malformed(f"packet of {len(data)} bytes cannot be read: {e}") from e
     raise Malformed(f"packet of unknown kind {kind}")
 
@@ -208,7 +211,7 @@ def _answers(data: bytes, count: int) -> Answers:
             at += body_bytes
         if at > len(data):
             raise Malformed(f"answer for slot {slot} is cut off: {at} bytes announced, {len(data)} came")
-        tensors.append(TensorAnswer(slot, generation, Status(status), Place(place), body_bytes, body))
+        tensors.append(TensorAnswer(slot, generation, _STATUSES[status], _PLACES[place], body_bytes, body))
     _expect_end(data, at)
     return Answers(tensors)
 

@@ -348,6 +348,16 @@ def test_wrong_golden_result_refuses_the_model(path: Path, packages: dict[str, P
         child.kill()
 
 
+def test_socket_that_cannot_be_made_is_said(packages: dict[str, Path], tmp_path: Path) -> None:
+    child = EngineChild(tmp_path / ("x" * 120), {YOLOX: packages[YOLOX]})
+    try:
+        refused = child.expect(local.EngineRefused)
+        assert refused.transient
+        assert "shorter" in refused.message
+    finally:
+        child.kill()
+
+
 def test_package_that_is_not_there_refuses_the_model(path: Path, tmp_path: Path) -> None:
     child = EngineChild(path, {YOLOX: tmp_path / "absent"})
     try:
