@@ -108,7 +108,11 @@ def _bounded(document: Any, report: Report) -> bool:
 
 def _version(version: Any, report: Report) -> None:
     own = ".".join(map(str, ENGINE_VERSION))
-    match = re.fullmatch(r"(\d{1,4})(?:\.(\d{1,6}))?(?:\.(\d{1,6}))?", version) if isinstance(version, str) else None
+    match = (
+        re.fullmatch(r"(\d{1,4})(?:\.(\d{1,6}))?(?:\.(\d{1,6}))?", version)
+        if isinstance(version, str)
+        else None
+    )
     if match is None:
         report.wrong("version", version, "a version such as '1.0'")
         return
@@ -168,7 +172,9 @@ def _input(name: str, family: str, entry: Mapping[str, Any], report: Report) -> 
     if family == "metadata":
         return Input(name, frozenset({VIDEO_METADATA}), 1)
     kinds = entry.get("kind", [ANY])
-    names = [k.get("name") if isinstance(k, dict) else k for k in kinds] if isinstance(kinds, list) else []
+    names: list[Any] = (
+        [k.get("name") if isinstance(k, dict) else k for k in kinds] if isinstance(kinds, list) else []
+    )
     if not names or not all(isinstance(k, str) for k in names):
         report.wrong(f"inputs.{name}.kind", kinds, "a list of kinds")
         names = [ANY]

@@ -14,7 +14,7 @@ from typing import Any
 from runtime.model.engine import Engine, Ticket
 from runtime.results import NoAnswer, Result
 from runtime.workflow.block import Block, ModelBlock, Surroundings
-from runtime.workflow.graph import Graph, Index, Lineage, Link, OutputField, Slot, Step
+from runtime.workflow.graph import Gate, Graph, Index, Lineage, Link, OutputField, Slot, Step
 from runtime.workflow.inputs import Given, Values
 from runtime.workflow.values import Detections, to_result
 from wire.reasons import Reason
@@ -127,8 +127,9 @@ class Run:
     def _run_step(self, step: Step) -> None:
         block = self._blocks[step.number]
         taken = self._taken.setdefault(step.number, {}) if step.is_flow else None
-        for index in self._indices.get(step.lineage, ()):
-            values = self._values(step, index)
+        gates = self._open_gates(step)
+        for index in self._indices.get(step.lineage, ()) if gates is not None else ():
+            values = self._values(step, index, gates or ())
             if values is None:
                 continue
             try:
@@ -146,18 +147,42 @@ class Run:
     def _failed(self, step: Step, error: Exception) -> None:
         self._outcome.errors.setdefault(step.name, f"{type(error).__name__}: {error}"[:500])
 
-    def _values(self, step: Step, index: Index) -> dict[str, Any] | None:
-        """The values of every field for one element; None where the step does not run."""
+    def _open_gates(self, step: Step) -> tuple[Gate, ...] | None:
+        """The gates that decide about single elements; None where nothing of the step runs.
+
+        As in the original engine, a gate of a batch that lets no element through is passed over as long as another one lets
+        some through; a scalar gate always holds.
+        """
+        if not step.gates:
+            return ()
+        batch: list[Gate] = []
         for gate in step.gates:
+            taken = self._taken[gate.step]
+            if gate.depth:
+                batch += [gate] if gate.branch in taken.values() else []
+            elif taken.get(()) != gate.branch:
+                return None
+        shut = not batch and any(gate.depth for gate in step.gates)
+        return None if shut else tuple(batch)
+
+    def _values(self, step: Step, index: Index, gates: tuple[Gate, ...]) -> dict[str, Any] | None:
+        """The values of every field for one element; None where the step does not run."""
+        for gate in gates:
             if gate.depth <= len(index) and self._taken[gate.step].get(index[: gate.depth]) != gate.branch:
                 return None
         values = dict(step.constants)
         for link in step.links:
             if link.collected:
-                value: Any = self._collect(step, link, index)
+                value: Any = self._collect(step, link, index, gates)
+                if value is None:
+                    return None
             else:
                 value = self._slots[link.slot].get(index[: link.depth])
-                if value is None and not step.block.accepts_empty and (link.depth or link.slot >= self._inputs):
+                if (
+                    value is None
+                    and not step.block.accepts_empty
+                    and (link.depth or link.slot >= self._inputs)
+                ):
                     return None
             if link.key is None:
                 values[link.field] = value
@@ -167,13 +192,15 @@ class Run:
                 values[link.field][link.key] = value
         return values
 
-    def _collect(self, step: Step, link: Link, index: Index) -> list[Any]:
-        """The elements below an index, without those that are None or that a gate stopped."""
+    def _collect(self, step: Step, link: Link, index: Index, gates: tuple[Gate, ...]) -> list[Any] | None:
+        """The elements below an index, without those that are None or that a gate stopped; None where there never were any."""
         slot = self._slots[link.slot]
         if link.depth <= len(index):
             return [slot.get(index[: link.depth])]
-        below = self._below(link.lineage, len(index)).get(index, [])
-        for gate in step.gates:
+        below = self._below(link.lineage, len(index)).get(index)
+        if below is None:
+            return None
+        for gate in gates:
             if gate.depth > len(index):
                 taken = self._taken[gate.step]
                 below = [i for i in below if taken.get(i[: gate.depth]) == gate.branch]
@@ -211,8 +238,9 @@ class Run:
         """Submit the pictures of every element that runs, together."""
         indices: list[Index] = []
         values: list[dict[str, Any]] = []
-        for index in self._indices.get(step.lineage, ()):
-            found = self._values(step, index)
+        gates = self._open_gates(step)
+        for index in self._indices.get(step.lineage, ()) if gates is not None else ():
+            found = self._values(step, index, gates or ())
             if found is not None:
                 indices.append(index)
                 values.append(found)

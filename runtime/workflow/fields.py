@@ -33,14 +33,18 @@ BOXES = frozenset({OBJECT_DETECTION, INSTANCE_SEGMENTATION, RLE_INSTANCE_SEGMENT
 """Predictions that have boxes."""
 
 KINDS = frozenset(
-    "* image video_metadata timestamp boolean integer float float_zero_to_one string list_of_values dictionary rgb_color "
-    "point labeled_points zone contours numpy_array bytes embedding secret top_class detection detections_overlaps "
-    "classification_prediction object_detection_prediction instance_segmentation_prediction "
-    "rle_instance_segmentation_prediction semantic_segmentation_prediction keypoint_detection_prediction "
-    "qr_code_detection bar_code_detection image_keypoints image_metadata prediction_type parent_id inference_id "
-    "language_model_output serialised_payloads action_recognition_prediction roboflow_model_id roboflow_project "
-    "roboflow_solution roboflow_api_key roboflow_managed_key".split()
+    {
+        *BOXES,
+        *(ANY, IMAGE, VIDEO_METADATA, CLASSIFICATION, BOOLEAN, INTEGER, FLOAT, ZERO_TO_ONE, STRING, LIST),
+        *(DICTIONARY, ZONE, MODEL_ID, INFERENCE_ID, EMBEDDING, TIMESTAMP, RGB_COLOR, CONTOURS, NUMPY_ARRAY),
+        *("point", "labeled_points", "bytes", "secret", "top_class", "detection", "detections_overlaps"),
+        *("semantic_segmentation_prediction", "qr_code_detection", "bar_code_detection", "image_keypoints"),
+        *("image_metadata", "prediction_type", "parent_id", "language_model_output", "serialised_payloads"),
+        *("action_recognition_prediction", "roboflow_project", "roboflow_solution", "roboflow_api_key"),
+        "roboflow_managed_key",
+    }
 )
+"""Every kind of the definition language."""
 
 MAX_PROBLEMS = 200
 """A definition that is wrong in more places than this is not read further."""
@@ -341,6 +345,11 @@ def option(name: str, literal: Literal, default: Any, *kind_names: str) -> Field
 def need(name: str, literal: Literal, *kind_names: str) -> Field:
     """A field that must be given, as a literal or by a selector of the kinds."""
     return Field(name, frozenset(kind_names), literal)
+
+
+def gives(**outputs: frozenset[str]) -> Mapping[str, frozenset[str]]:
+    """The outputs of a block: name → kinds, in the order in which it returns them."""
+    return outputs
 
 
 def dictionary(name: str, *, required: bool = True) -> Field:

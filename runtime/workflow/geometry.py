@@ -20,7 +20,8 @@ def iou_matrix(a: Array, b: Array) -> Array:
     area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     union = area_a[:, None] + area_b[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared, dtype=np.float64), where=union > 0)
+    iou: Array = np.divide(shared, union, out=np.zeros_like(shared, dtype=np.float64), where=union > 0)
+    return iou
 
 
 def keep_after_nms(boxes: Array, scores: Array, groups: Array | None, iou_threshold: float) -> Array:
@@ -38,8 +39,8 @@ def keep_after_nms(boxes: Array, scores: Array, groups: Array | None, iou_thresh
     return np.flatnonzero(alive)
 
 
-def inside_polygon(points: Array, polygon: Sequence[Any] | Array) -> Array:
-    """(N,) bool: which points (N, 2) lie strictly inside the polygon (M, 2); even-odd rule, the border is outside."""
+def inside_polygon(points: Array, polygon: Sequence[Any] | Array, *, border: bool = False) -> Array:
+    """(N,) bool: which points (N, 2) lie inside the polygon (M, 2), by the even-odd rule; `border`: those on it as well."""
     corners = np.asarray(polygon, np.float64)
     if len(points) == 0:
         return np.zeros(0, bool)
@@ -53,7 +54,8 @@ def inside_polygon(points: Array, polygon: Sequence[Any] | Array) -> Array:
     within = (x >= np.minimum(x1, x2)) & (x <= np.maximum(x1, x2))
     within &= (y >= np.minimum(y1, y2)) & (y <= np.maximum(y1, y2))
     on_border = ((turn == 0) & within).any(axis=1)
-    return inside & ~on_border
+    result: Array = inside | on_border if border else inside & ~on_border
+    return result
 
 
 def polygon_problem(value: object) -> str:

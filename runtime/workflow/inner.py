@@ -56,22 +56,31 @@ def inline(definition: Definition, report: Report, depth: int = 0) -> Definition
     )
 
 
-def _open(name: str, raw: Mapping[str, Any], report: Report, depth: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _open(
+    name: str, raw: Mapping[str, Any], report: Report, depth: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The inner steps under their new names, and what the outputs of the holder stand for."""
     path = f"steps.{name}"
     document = raw.get("workflow_definition")
     if not isinstance(document, dict):
         report.add(
-            f"{path}.workflow_definition", "is missing", "the definition itself", "workflows by id cannot be fetched"
+            f"{path}.workflow_definition",
+            "is missing",
+            "the definition itself",
+            "workflows by id cannot be fetched",
         )
         return {}, {}
     own = Report()
     inner = inline(read_definition(document, own), own, depth + 1)
     for problem in own.problems:
-        report.add(f"{path}.workflow_definition.{problem.path}", problem.message, problem.expected, problem.remedy)
+        report.add(
+            f"{path}.workflow_definition.{problem.path}", problem.message, problem.expected, problem.remedy
+        )
     bindings = raw.get("parameter_bindings", {})
     if not isinstance(bindings, dict):
-        report.wrong(f"{path}.parameter_bindings", bindings, "an object: input of the inner workflow → selector")
+        report.wrong(
+            f"{path}.parameter_bindings", bindings, "an object: input of the inner workflow → selector"
+        )
         bindings = {}
     for bound in bindings:
         if bound not in inner.inputs:

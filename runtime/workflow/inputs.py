@@ -178,7 +178,14 @@ def _origin(entries: list[Any], wh: tuple[int, int]) -> Origin | None:
     )
 
 
-_KNOWN_COLUMNS = ("time_in_zone", "velocity", "speed", "smoothed_velocity", "smoothed_speed", "path_deviation")
+_KNOWN_COLUMNS = (
+    "time_in_zone",
+    "velocity",
+    "speed",
+    "smoothed_velocity",
+    "smoothed_speed",
+    "path_deviation",
+)
 
 
 def _columns(entries: list[Any]) -> dict[str, Array]:

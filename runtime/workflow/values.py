@@ -109,9 +109,7 @@ class ImageValue:
             own.root_xy[0] + round(x_px * own.scale[0]),
             own.root_xy[1] + round(y_px * own.scale[1]),
         )
-        origin = Origin(
-            parent_id or own.parent_id, (x_px, y_px), self.wh, root_xy, own.root_wh, own.scale
-        )
+        origin = Origin(parent_id or own.parent_id, (x_px, y_px), self.wh, root_xy, own.root_wh, own.scale)
         return ImageValue(self.image[y_px:bottom_px, x_px:right_px], self.metadata, origin)
 
     def redrawn(self, image: npt.NDArray[np.uint8]) -> ImageValue:

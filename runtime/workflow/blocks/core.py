@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.workflow.block import Block, StepFailed
-from runtime.workflow.fields import ANY, BOXES, Field, boxes, dictionary, kinds, option
+from runtime.workflow.fields import ANY, BOXES, Field, boxes, dictionary, gives, kinds, option
 from runtime.workflow.query.conditions import BOX, Chain, Env
 from runtime.workflow.query.literals import Answer, NamedOperations, Operations, Switch
 from runtime.workflow.values import Detections
@@ -19,7 +19,7 @@ class DetectionsFilter(Block):
     types = ("roboflow_core/detections_filter@v1", "DetectionsFilter")
     title = "Detections filter"
     fields = (boxes(), OPERATIONS, PARAMETERS)
-    outputs = {"predictions": BOXES}
+    outputs = gives(predictions=BOXES)
 
     def run(self, predictions: Detections, operations: Chain, operations_parameters: Env) -> Detections:
         result = operations(predictions, {BOX: predictions, **operations_parameters})
@@ -37,7 +37,7 @@ class PropertyDefinition(Block):
     types = ("roboflow_core/property_definition@v1", "PropertyDefinition", "PropertyExtraction")
     title = "Property definition"
     fields = (Field("data", kinds(ANY)), OPERATIONS)
-    outputs = {"output": kinds(ANY)}
+    outputs = gives(output=kinds(ANY))
 
     def run(self, data: Any, operations: Chain) -> Any:
         return operations(data, {BOX: data})
@@ -56,7 +56,7 @@ class Expression(Block):
     types = ("roboflow_core/expression@v1", "Expression")
     title = "Expression"
     fields = (dictionary("data"), Field("switch", literal=Switch()), DATA_OPERATIONS)
-    outputs = {"output": kinds(ANY)}
+    outputs = gives(output=kinds(ANY))
 
     def run(self, data: Env, switch: Answer, data_operations: dict[str, Chain]) -> Any:
         return switch(prepared(data, data_operations))

@@ -25,6 +25,7 @@ from runtime.workflow.fields import (
     Report,
     Text,
     dictionary,
+    gives,
     kinds,
     need,
     option,
@@ -36,7 +37,7 @@ class FirstNonEmptyOrDefault(Block):
     types = ("roboflow_core/first_non_empty_or_default@v1", "FirstNonEmptyOrDefault")
     title = "First non-empty or default"
     fields = (Field("data", kinds(ANY), shape="list"), option("default", Anything(), None))
-    outputs = {"output": kinds(ANY)}
+    outputs = gives(output=kinds(ANY))
     accepts_empty = True
 
     def run(self, data: list[Any], default: Any) -> Any:
@@ -49,7 +50,7 @@ class StringTemplate(Block):
     types = ("roboflow_core/string_template@v1",)
     title = "String template"
     fields = (need("template", Text(), STRING), dictionary("data", required=False), DATA_OPERATIONS)
-    outputs = {"text": kinds(STRING)}
+    outputs = gives(output=kinds(STRING))
 
     def run(self, template: str, data: Env, data_operations: dict[str, Chain]) -> str:
         values = prepared(data, data_operations)
@@ -84,7 +85,7 @@ class CurrentTime(Block):
     types = ("roboflow_core/current_time@v1",)
     title = "Current time"
     fields = (option("timezone", Text(64), "UTC", STRING),)
-    outputs = {"timestamp": kinds(TIMESTAMP)}
+    outputs = gives(timestamp=kinds(TIMESTAMP))
 
     @classmethod
     def check(cls, step: Mapping[str, Any], path: str, report: Report) -> None:
@@ -131,7 +132,7 @@ class CosineSimilarity(Block):
     types = ("roboflow_core/cosine_similarity@v1",)
     title = "Cosine similarity"
     fields = (Field("embedding_1", kinds(EMBEDDING)), Field("embedding_2", kinds(EMBEDDING)))
-    outputs = {"similarity": kinds(FLOAT)}
+    outputs = gives(similarity=kinds(FLOAT))
 
     def run(self, embedding_1: Any, embedding_2: Any) -> float:
         a, b = np.asarray(embedding_1, np.float64), np.asarray(embedding_2, np.float64)

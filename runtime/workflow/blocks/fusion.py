@@ -23,6 +23,7 @@ from runtime.workflow.fields import (
     Number,
     Text,
     boxes,
+    gives,
     image,
     kinds,
     need,
@@ -38,7 +39,7 @@ class DimensionCollapse(Block):
     types = ("roboflow_core/dimension_collapse@v1", "DimensionCollapse")
     title = "Dimension collapse"
     fields = (Field("data", kinds(ANY)),)
-    outputs = {"output": kinds(LIST)}
+    outputs = gives(output=kinds(LIST))
     dimension = -1
 
     def run(self, data: list[Any]) -> list[Any]:
@@ -53,7 +54,7 @@ class Buffer(Block):
         Field("length", literal=Number(1, MAX_FRAMES, integer=True)),
         option("pad", Flag(), False),
     )
-    outputs = {"output": kinds(LIST)}
+    outputs = gives(output=kinds(LIST))
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
@@ -70,7 +71,7 @@ class FrameDelay(Block):
     types = ("roboflow_core/frame_delay@v1", "FrameDelay", "roboflow_core/time_travel@v1", "TimeTravel")
     title = "Frame delay"
     fields = (Field("data", kinds(ANY)), need("delay", Number(0, MAX_FRAMES, integer=True), INTEGER))
-    outputs = {"output": kinds(ANY)}
+    outputs = gives(output=kinds(ANY))
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
@@ -118,7 +119,7 @@ class DetectionsCombine(Block):
     types = ("roboflow_core/detections_combine@v1",)
     title = "Detections combine"
     fields = (boxes("prediction_one"), boxes("prediction_two"))
-    outputs = {"predictions": BOXES}
+    outputs = gives(predictions=BOXES)
 
     def run(self, prediction_one: Detections, prediction_two: Detections) -> Detections:
         return joined([prediction_one, prediction_two])
@@ -128,7 +129,7 @@ class DetectionsListRollUp(Block):
     types = ("roboflow_core/detections_list_rollup@v1", "DetectionsListRollUp")
     title = "Detections list roll-up"
     fields = (image("parent_image"), boxes("child_predictions", offset=1))
-    outputs = {"rolled_up_detections": BOXES}
+    outputs = gives(rolled_up_detections=BOXES)
 
     def run(self, parent_image: ImageValue, child_predictions: list[Detections]) -> Detections | None:
         moved = [in_picture(part, parent_image) for part in child_predictions]
@@ -141,7 +142,11 @@ def in_picture(detections: Detections, reference: ImageValue) -> Detections:
     offset = np.array(own.root_xy * 2, np.float64)
     scale = np.array(own.scale * 2, np.float64)
     return replace(
-        root, xyxy=(root.xyxy - offset) / scale, image_wh=reference.wh, origin=reference.origin, data=root.data
+        root,
+        xyxy=(root.xyxy - offset) / scale,
+        image_wh=reference.wh,
+        origin=reference.origin,
+        data=root.data,
     )
 
 
@@ -154,7 +159,7 @@ class DetectionsStitch(Block):
         option("overlap_filtering_strategy", Choice(("none", "nms", "nmm")), "nms", STRING),
         option("iou_threshold", Number(0, 1), 0.3, ZERO_TO_ONE, FLOAT),
     )
-    outputs = {"predictions": BOXES}
+    outputs = gives(predictions=BOXES)
     reference = "reference_image"
 
     def run(
@@ -200,7 +205,7 @@ class DetectionsClassesReplacement(Block):
         Field("classification_predictions", kinds("classification_prediction", STRING, ANY), offset=1),
         option("fallback_class_name", Text(256), None, STRING),
     )
-    outputs = {"predictions": BOXES}
+    outputs = gives(predictions=BOXES)
     accepts_empty = True
 
     def run(

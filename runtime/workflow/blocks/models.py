@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,12 +23,14 @@ from runtime.workflow.fields import (
     ZERO_TO_ONE,
     Choice,
     Either,
+    Field,
     Flag,
     ListOf,
     Literal,
     Nothing,
     Number,
     Text,
+    gives,
     image,
     kinds,
     need,
@@ -93,14 +95,17 @@ def _again(result: Result, spec: ModelSpec, iou_threshold: float | None, agnosti
 
 
 class ObjectDetectionV1(ModelBlock):
-    types = (
+    types: ClassVar[tuple[str, ...]] = (
         "roboflow_core/roboflow_object_detection_model@v1",
         "RoboflowObjectDetectionModel",
         "ObjectDetectionModel",
     )
     title = "Object detection model"
-    fields = (*COMMON, option("confidence", maybe(SHARE), PEER_CONFIDENCE, ZERO_TO_ONE, FLOAT))
-    outputs = {"inference_id": kinds(INFERENCE_ID), "predictions": kinds(OBJECT_DETECTION)}
+    fields: ClassVar[tuple[Field, ...]] = (
+        *COMMON,
+        option("confidence", maybe(SHARE), PEER_CONFIDENCE, ZERO_TO_ONE, FLOAT),
+    )
+    outputs = gives(inference_id=kinds(INFERENCE_ID), predictions=kinds(OBJECT_DETECTION))
 
     def answer(self, result: Result, **values: Any) -> tuple[Any, ...]:
         return self._inference_id(), self.detections(result, **values)
@@ -130,7 +135,7 @@ class ObjectDetectionV1(ModelBlock):
 
 class ObjectDetectionV2(ObjectDetectionV1):
     types = ("roboflow_core/roboflow_object_detection_model@v2",)
-    outputs = {**ObjectDetectionV1.outputs, "model_id": kinds(MODEL_ID)}
+    outputs = gives(**ObjectDetectionV1.outputs, model_id=kinds(MODEL_ID))
 
     def answer(self, result: Result, **values: Any) -> tuple[Any, ...]:
         return self._inference_id(), self.detections(result, **values), values["model_id"]

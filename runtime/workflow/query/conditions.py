@@ -86,7 +86,9 @@ def _operation(spec: Any, path: str, report: Report) -> Chain:
     if operation is None:
         names = [*OPERATIONS, "SequenceApply", "DetectionsFilter"]
         hint = nearest(kind, names) if isinstance(kind, str) else ""
-        report.add(f"{path}.type", f"no operation is called {shown(kind)}", f"one of {', '.join(names)}", hint)
+        report.add(
+            f"{path}.type", f"no operation is called {shown(kind)}", f"one of {', '.join(names)}", hint
+        )
         return lambda v, env: v
     function: Function = operation.compile(spec, path, report)
     return lambda v, env: function(v)
@@ -204,7 +206,12 @@ def _array_test(comparator: str) -> Callable[[Array, Any], Array | None] | None:
         return np.asarray(compare(column, right), bool) if numeric or words else None
 
     def in_range(column: Array, right: Any) -> Array | None:
-        if column.dtype == object or column.ndim != 1 or not isinstance(right, (list, tuple)) or len(right) != 2:
+        if (
+            column.dtype == object
+            or column.ndim != 1
+            or not isinstance(right, (list, tuple))
+            or len(right) != 2
+        ):
             return None
         if not all(isinstance(b, (int, float)) for b in right):
             return None

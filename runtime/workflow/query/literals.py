@@ -59,7 +59,11 @@ class Switch:
 
     def read(self, value: Any, path: str, report: Report) -> Answer:
         cases = value.get("cases") if isinstance(value, dict) else None
-        if not isinstance(value, dict) or value.get("type") != "CasesDefinition" or not isinstance(cases, list):
+        if (
+            not isinstance(value, dict)
+            or value.get("type") != "CasesDefinition"
+            or not isinstance(cases, list)
+        ):
             report.wrong(path, value, "{type: CasesDefinition, cases: […], default: …}")
             return lambda env: None
         if len(cases) > MAX_CASES:

@@ -122,7 +122,7 @@ def _substring(p: Mapping[str, Any]) -> Function:
 
 def _to_number(p: Mapping[str, Any]) -> Function:
     if p["cast_to"] == "float":
-        return float
+        return lambda v: float(v)
     return lambda v: int(float(v)) if isinstance(v, str) else int(v)
 
 
@@ -293,7 +293,9 @@ def _rename(p: Mapping[str, Any]) -> Function:
             return detections
         names = detections.class_name.tolist()
         if strict and (missing := sorted(set(names) - set(class_map))):
-            raise StepFailed(f"DetectionsRename: class_map has no {missing[0]!r}; add it or set strict to false")
+            raise StepFailed(
+                f"DetectionsRename: class_map has no {missing[0]!r}; add it or set strict to false"
+            )
         ids: dict[str, int] = {}
         if not strict:
             ids = {n: int(i) for n, i in zip(names, detections.class_id.tolist(), strict=True)}
@@ -330,7 +332,9 @@ def _classification(p: Mapping[str, Any]) -> Function:
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict) or "predictions" not in value:
-            raise StepFailed(f"ClassificationPropertyExtract takes a classification, got {type(value).__name__}")
+            raise StepFailed(
+                f"ClassificationPropertyExtract takes a classification, got {type(value).__name__}"
+            )
         predictions = value["predictions"]
         if isinstance(predictions, dict):
             top = value.get("predicted_classes", [])
