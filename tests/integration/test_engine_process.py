@@ -210,9 +210,8 @@ def test_pipeline_that_is_killed_leaves_nothing_in_the_engine(child: EngineChild
 
 def test_unknown_model_is_refused_with_what_is_served(child: EngineChild) -> None:
     engine = AttachedEngine(child.path, NANODET)
-    assert not engine.connect(0.3)
+    assert until(lambda: not engine.connect(0.05) and YOLOX in engine.problem), engine.problem
     assert NANODET in engine.problem
-    assert YOLOX in engine.problem
     assert reasons(engine.submit([np.zeros((4, 4, 3), np.uint8)]).wait(1)) == [Reason.ENGINE_DOWN]
     engine.close()
 
