@@ -121,6 +121,7 @@ def load(
     source: str | os.PathLike[str],
     *,
     exact: bool = True,
+    evaluation: bool = False,
     engine: str = "auto",
     threads: int = 0,
     score_threshold: float | None = None,
@@ -133,7 +134,8 @@ def load(
 ) -> Model:
     """Load a package directory, a `.tar.zst`, or an ONNX file, which is packed into the cache first.
 
-    Thresholds: None leaves the package's. `family`, `labels`, `size` are for an ONNX file only.
+    `exact`: the authors' own resize; False gives what a device computes. `evaluation`: decode as the family's authors do when
+    they measure AP, nearly every box counting. Thresholds: None leaves the package's. `family`, `labels`, `size` are for an ONNX file only.
 
     :raises ModelRefused: with every problem found
     """
@@ -144,6 +146,7 @@ def load(
         threads=threads,
         cache_dir=cache,
         exact=exact,
+        evaluation=evaluation,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         max_detections=max_detections,

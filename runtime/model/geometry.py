@@ -1,11 +1,13 @@
 """Where the image lies within the input tensor, and the way back. Pure arithmetic, no pixels touched.
 
-Rules (measured against the authors' own code): the resized size is `round-half-even(side × gain)`; a centred letterbox pads
+Rules (measured against the authors' own code): the resized size is `round-half-even(side × gain)`, or rounded down
+where the input specification says so; a centred letterbox pads
 `round(d − 0.1)` on the left and top, d being half the rest; the way back uses each axis' own gain.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -88,7 +90,8 @@ def place(spec: InputSpec, width_px: int, height_px: int) -> Geometry:
             -round((new_h - spec.height) / 2),
         )
     gain = min(spec.width / width_px, spec.height / height_px)
-    new_w, new_h = max(1, round(width_px * gain)), max(1, round(height_px * gain))
+    whole = math.floor if spec.rounding == "down" else round
+    new_w, new_h = max(1, whole(width_px * gain)), max(1, whole(height_px * gain))
     if spec.anchor == "top-left":
         return Geometry(width_px, height_px, new_w, new_h, 0, 0)
     left = round((spec.width - new_w) / 2 - 0.1)

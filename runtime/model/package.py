@@ -117,6 +117,7 @@ def _input(table: Table) -> InputSpec:
         colour=cast("Literal['BGR', 'RGB']", table.choice("colour", ("BGR", "RGB"), "RGB")),
         resize=cast("Any", table.choice("resize", ("letterbox", "stretch", "centre-crop"), "letterbox")),
         anchor=cast("Any", table.choice("anchor", ("centre", "top-left"), "centre")),
+        rounding=cast("Any", table.choice("rounding", ("nearest", "down"), "nearest")),
         pad=table.integer("pad", 114, least=0, most=255),
         scale=table.number("scale", 255.0, least=1e-6, most=1e6),
         mean=table.three("mean", (0.0, 0.0, 0.0)),

@@ -6,7 +6,7 @@ Owns the engine's session and the family's decoder. Does no preprocessing and ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from runtime.errors import ModelRefused, Transient
 from runtime.model import families, fuse, package
 from runtime.model.backends import open_backend
 from runtime.model.backends.backend import Backend, RunOptions
-from runtime.model.families.family import Output, Port
+from runtime.model.families.family import Evaluation, Output, Port
 from runtime.model.geometry import Geometry
 from runtime.model.spec import ModelSpec
 from runtime.results import Answer, NoAnswer
@@ -30,7 +30,8 @@ WARM_RUNS = 2
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load. `exact`: feed floats where the authors resize floats. Thresholds: None leaves those of the package."""
+    """How to load. `exact`: feed floats where the authors resize floats. `evaluation`: decode as the family's authors do when
+    they measure AP. Thresholds: None leaves those of the package."""
 
     engine: str = "auto"
     threads: int = 0
@@ -38,6 +39,7 @@ class LoadOptions:
     max_batch: int = 8
     cache_dir: Path | None = None
     exact: bool = False
+    evaluation: bool = False
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
@@ -54,8 +56,9 @@ class LoadedModel:
         options = options or LoadOptions()
         self.directory = directory
         self.options = options
-        self.spec = _tuned(package.read(directory), options)
-        self.family = families.get(self.spec.family)
+        spec = package.read(directory)
+        self.family = families.get(spec.family)
+        self.spec = _tuned(spec, self.family.evaluation if options.evaluation else None, options)
         self.feed_dtype = "float32" if options.exact and self.spec.input.exact != "uint8" else "uint8"
         graph = fuse.fused(directory, self.spec, self.feed_dtype, fuse.cache_dir(options.cache_dir))
         run_options = RunOptions(options.threads, options.spinning)
@@ -157,8 +160,12 @@ class LoadedModel:
         ]
 
 
-def _tuned(spec: ModelSpec, options: LoadOptions) -> ModelSpec:
+def _tuned(spec: ModelSpec, evaluation: Evaluation | None, options: LoadOptions) -> ModelSpec:
     """The package's thresholds, replaced where the caller asked."""
+    if evaluation is not None:
+        usual = asdict(evaluation)
+        labelled = {**spec.decode.options, "multi_label": usual.pop("multi_label")}
+        spec = replace(spec, decode=replace(spec.decode, options=labelled, **usual))
     asked = {
         "score_threshold": options.score_threshold,
         "iou_threshold": options.iou_threshold,

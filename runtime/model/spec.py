@@ -25,7 +25,8 @@ class InputSpec:
 
     The value of a pixel enters the network as `(value / scale - mean) / std`, value 0 to 255, mean and std by channel in the
     order of `colour`. `resize`: `letterbox` (aspect kept, padded with `pad`), `stretch`, or `centre-crop` (short side to
-    the input, middle cut out). `anchor`: where the image lies within a letterbox. `exact`: the authors' own resize,
+    the input, middle cut out). `anchor`: where the image lies within a letterbox; `rounding`: of the
+    letterboxed image's sides. `exact`: the authors' own resize,
     `uint8` (cv2 bilinear on bytes), `float` (bilinear on floats, half-pixel, no antialias) or `pil` (antialiased).
     """
 
@@ -37,6 +38,7 @@ class InputSpec:
     colour: Literal["BGR", "RGB"] = "RGB"
     resize: Literal["letterbox", "stretch", "centre-crop"] = "letterbox"
     anchor: Literal["centre", "top-left"] = "centre"
+    rounding: Literal["nearest", "down"] = "nearest"
     pad: int = 114
     scale: float = 255.0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -62,6 +62,16 @@ class Match:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How the family's authors decode when they measure AP on COCO: nearly every box counts, not only the likely ones."""
+
+    score_threshold: float = 0.001
+    iou_threshold: float = 0.65
+    multi_label: bool = False
+    max_detections: int = 100
+
+
 class Decoder(Protocol):
     """Outputs of one call, in the graph's order, to one answer for each image."""
 
@@ -75,6 +85,7 @@ class Family(Protocol):
     name: str
     expects: str
     """The outputs it can read, in words: what an error message quotes."""
+    evaluation: Evaluation
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
         """The match, or None. `named`: a person said it is this family, so the shapes alone decide."""

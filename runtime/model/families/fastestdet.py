@@ -13,6 +13,7 @@ import numpy as np
 from runtime.model.families.family import (
     Candidates,
     Decoder,
+    Evaluation,
     Graph,
     Match,
     Output,
@@ -40,6 +41,7 @@ class FastestDet:
     """The family FastestDet."""
 
     name = "fastestdet"
+    evaluation = Evaluation(iou_threshold=0.45, multi_label=False)
     expects = "one output [N, 5 + classes, height / 16, width / 16]"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:

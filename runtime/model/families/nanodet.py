@@ -14,6 +14,7 @@ import numpy as np
 from runtime.model.families.family import (
     Candidates,
     Decoder,
+    Evaluation,
     Graph,
     Indices,
     Match,
@@ -45,6 +46,7 @@ class NanoDet:
     """The family NanoDet (not Plus)."""
 
     name = "nanodet"
+    evaluation = Evaluation(iou_threshold=0.6, multi_label=True)
     expects = "two outputs for each stride 8, 16, 32: scores [N, cells, classes] and distances [N, cells, 4 x (reg_max + 1)]"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:

@@ -14,6 +14,7 @@ import numpy as np
 from runtime.model.families.family import (
     Candidates,
     Decoder,
+    Evaluation,
     Graph,
     Match,
     Output,
@@ -42,6 +43,7 @@ class RfDetr:
     """RF-DETR detection (not segmentation)."""
 
     name = "rfdetr"
+    evaluation = Evaluation(score_threshold=0.0)
     expects = "two outputs: boxes [N, queries, 4] and class logits [N, queries, classes]"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:

@@ -15,6 +15,7 @@ import numpy as np
 from runtime.model.families.family import (
     Candidates,
     Decoder,
+    Evaluation,
     Graph,
     Match,
     Output,
@@ -41,6 +42,7 @@ class Yolo:
     """YOLOv5, YOLOv8 and YOLO11 detection."""
 
     name = "yolo"
+    evaluation = Evaluation(iou_threshold=0.7, multi_label=True)
     expects = "one output [N, 4 + classes, cells] (v8, 11) or [N, 3 x cells, 5 + classes] (v5) of strides 8, 16, 32 (and 64)"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:

@@ -2,7 +2,7 @@
 
 Exported with or without its grid decoding; without, `centre = (value + cell) * stride`, `size = exp(value) * stride`. Score
 is objectness × class. Source: Ge et al., YOLOX, 2021, section 2, and its exporter's defaults (BGR 0 to 255, letterbox to
-the top left corner, padding 114).
+the top left corner, sides rounded down, padding 114). Its authors measure AP with every class of a box and NMS at 0.65.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from runtime.model.families.family import (
     Candidates,
     Decoder,
+    Evaluation,
     Graph,
     Indices,
     Match,
@@ -44,6 +45,7 @@ class YoloX:
     """The family YOLOX."""
 
     name = "yolox"
+    evaluation = Evaluation(iou_threshold=0.65, multi_label=True)
     expects = "one output [N, cells, 5 + classes], one row for each cell of strides 8, 16, 32 (and 64)"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
@@ -74,7 +76,14 @@ class YoloX:
 
 def _input(graph: Graph) -> InputSpec:
     return InputSpec(
-        graph.image.name, graph.width, graph.height, colour="BGR", anchor="top-left", pad=114, scale=1.0
+        graph.image.name,
+        graph.width,
+        graph.height,
+        colour="BGR",
+        anchor="top-left",
+        rounding="down",
+        pad=114,
+        scale=1.0,
     )
 
 
