@@ -110,8 +110,15 @@ class Stage:
 
     def status(self) -> dict[str, Any] | None:
         """The agent's own view; None while it does not answer."""
+        return self._ask("/status")
+
+    def cameras(self) -> dict[str, Any]:
+        """The health of each camera as the agent has it now, with a `summary` of its newest outputs."""
+        return self._ask("/cameras") or {}
+
+    def _ask(self, path: str) -> dict[str, Any] | None:
         try:
-            answer = self._local.get("/status")
+            answer = self._local.get(path)
             return dict(answer.json()) if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError):
             return None

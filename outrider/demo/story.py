@@ -1,0 +1,211 @@
+"""The demo's story: set the stage, watch, swap when asked, and say at the end what was seen."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from outrider.demo.packages import Version, golden_frame, prepare
+from outrider.demo.processes import DemoFailed
+from outrider.demo.stage import Stage
+
+CAMERA = "camera"
+MODEL_ID = "demo/1"
+WORKFLOW = Path(__file__).with_name("workflow.json")
+SWAP_DEADLINE_S = 120.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for. Times in seconds; 0 for `duration_s` means until Ctrl-C, `swap_after_s` only when asked."""
+
+    source: str
+    model: Path
+    swap_model: Path | None = None
+    labels: str = ""
+    loop: bool = True
+    duration_s: float = 0.0
+    swap_after_s: float = 0.0
+
+
+@dataclass
+class Summary:
+    """What the demo saw: one entry in `swaps` for each swap, and the books of the camera at the end."""
+
+    swaps: list[dict[str, Any]] = field(default_factory=list)
+    camera: dict[str, Any] = field(default_factory=dict)
+    start_s: float = 0.0
+
+
+class Story:
+    """Runs the demo on a stage. `say` prints a line."""
+
+    def __init__(self, stage: Stage, wishes: Wishes, say: Say) -> None:
+        self._stage = stage
+        self._wishes = wishes
+        self._say = say
+        self._current = 0
+        self._versions: tuple[Version, Version] | None = None
+        self._registered: list[str] = []
+        self.summary = Summary()
+
+    def set_up(self) -> None:
+        """Bring everything up to the first result.
+
+        :raises DemoFailed: something cannot be had; the message says what and why
+        """
+        started_mono = time.monotonic()
+        stage, wishes = self._stage, self._wishes
+        self._say("packing the model …")
+        packages = stage.root / "packages"
+        packages.mkdir()
+        golden = golden_frame(wishes.source, packages)
+        self._versions = prepare(wishes.model, wishes.swap_model, golden, wishes.labels, packages)
+        self._say("starting the control plane and its broker …")
+        stage.start_plane()
+        self._say(
+            f"control plane at {stage.plane['url']}, {stage.plane['broker']} at port {stage.plane['broker_port']}"
+        )
+        stage.enrol()
+        stage.start_agent()
+        self._say(f"agent {stage.device!r} is enrolled and runs")
+        self._registered = [
+            stage.api.upload_model(v.directory, name=f"demo-{v.name}")["name"] for v in self._versions
+        ]
+        stage.api.upload_workflow(WORKFLOW, name="demo")
+        self._apply()
+        stage.wait("the first result", self._first_result)
+        self.summary.start_s = round(time.monotonic() - started_mono, 1)
+        self._say(f"first result after {self.summary.start_s} s; the picture: {stage.agent_url}/")
+
+    def watch(self) -> None:
+        """A line a second until the time is over or Ctrl-C; Enter swaps."""
+        wishes = self._wishes
+        began_mono = time.monotonic()
+        swapped = False
+        if sys.stdin.isatty():
+            self._say("Enter swaps the model, Ctrl-C ends.")
+        for key in _seconds():
+            elapsed_s = time.monotonic() - began_mono
+            self._stage.processes.check()
+            self._say(self._line(elapsed_s))
+            due = 0 < wishes.swap_after_s <= elapsed_s and not swapped
+            if key or due:
+                swapped = True
+                self._swap()
+            if 0 < wishes.duration_s <= elapsed_s:
+                return
+
+    def close(self) -> None:
+        """Take the last look at the camera's books."""
+        self.summary.camera = self._camera()
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _apply(self) -> dict[str, Any]:
+        revision = self._stage.push(self._document())
+        reported = self._stage.await_outcome(revision, SWAP_DEADLINE_S)
+        if reported["phase"] in ("REJECTED", "ROLLED_BACK"):
+            raise DemoFailed(
+                f"the device refused revision {revision}: {reported.get('reason')}: {reported.get('message')}"
+            )
+        return reported
+
+    def _camera(self) -> dict[str, Any]:
+        return dict(self._stage.cameras().get(CAMERA) or {})
+
+    def _document(self) -> dict[str, Any]:
+        wishes = self._wishes
+        camera: dict[str, Any] = {"source": wishes.source, "loop": wishes.loop}
+        if Path(wishes.source).is_file():
+            camera |= {"source": str(Path(wishes.source).resolve()), "pace": "live"}
+        return {
+            "cameras": {CAMERA: camera},
+            "models": {"demo": {"model": self._registered[self._current]}},
+            "workflows": {"demo": {"workflow": "demo"}},
+            "pipelines": {CAMERA: {"camera": CAMERA, "workflow": "demo", "models": {MODEL_ID: "demo"}}},
+            "settings": {"health_s": 5},
+        }
+
+    def _first_result(self) -> dict[str, Any] | None:
+        camera = self._camera()
+        if camera.get("results"):
+            return camera
+        blind = camera.get("blind_now") or {}
+        if blind.get("cause") == "camera-unreachable" and blind.get("for_s", 0) > 20:
+            raise DemoFailed(
+                f"the camera {self._wishes.source!r} cannot be opened; check the address, or give a file"
+            )
+        return None
+
+    def _swap(self) -> None:
+        assert self._versions is not None
+        self._current = 1 - self._current
+        self._say(f"swapping to {self._versions[self._current].words} …")
+        started_mono = time.monotonic()
+        reported = self._apply()
+        for figures in reported.get("swaps", ()):
+            entry = {**figures, "took_s": round(time.monotonic() - started_mono, 2)}
+            self.summary.swaps.append(entry)
+            self._say(
+                f"swapped in {entry['took_s']} s: frames lost {entry['frames_lost']}, gap {entry['gap_ms']} ms, longest gap "
+                f"meanwhile {entry['longest_gap_ms']} ms, frame period {entry['frame_period_ms']} ms"
+            )
+
+    def _line(self, elapsed_s: float) -> str:
+        camera = self._camera()
+        if not camera:
+            return f"{elapsed_s:6.1f} s  the agent does not answer"
+        parts = [
+            f"{elapsed_s:6.1f} s",
+            f"{camera.get('fps', 0):5.1f} fps",
+            f"{camera.get('latency_p50_ms') or 0:6.1f} ms",
+        ]
+        summary = camera.get("summary") or {}
+        parts += [f"{name}={value}" for name, value in summary.items() if name != "predictions"]
+        parts.append(self._versions[self._current].words if self._versions else "")
+        parts.append(f"events {camera.get('events', 0)}")
+        blind_s = sum((camera.get("blind_s") or {}).values())
+        parts.append(f"blind {blind_s:.1f} s")
+        if blind := camera.get("blind_now"):
+            parts.append(f"BLIND NOW: {blind['cause']} for {blind['for_s']:.0f} s")
+        return "  ".join(parts)
+
+    def report(self) -> str:
+        """The summary as text."""
+        summary = self.summary
+        camera = summary.camera
+        lines = ["", "what was seen"]
+        lines.append(
+            f"  frames {camera.get('frames', 0)}, results {camera.get('results', 0)}, "
+            f"no answer {json.dumps(camera.get('no_answer') or {})}, skipped {json.dumps(camera.get('skipped') or {})}"
+        )
+        lines.append(f"  blind {json.dumps(camera.get('blind_s') or {})} s by cause")
+        for number, swap in enumerate(summary.swaps, 1):
+            lines.append(f"  swap {number}: frames lost {swap['frames_lost']}, gap {swap['gap_ms']} ms")
+        return "\n".join(lines)
+
+
+def _seconds() -> Iterator[bool]:
+    """Once a second; true where the user has pressed Enter meanwhile."""
+    interactive = sys.stdin.isatty()
+    while True:
+        pressed = False
+        end_mono = time.monotonic() + 1.0
+        while (left_s := end_mono - time.monotonic()) > 0:
+            if not interactive:
+                time.sleep(left_s)
+                break
+            if select.select([sys.stdin], [], [], left_s)[0]:
+                sys.stdin.readline()
+                pressed = True
+                break
+        yield pressed
