@@ -210,6 +210,7 @@ def _drawing(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, An
     to_picture = out.suffix.lower() in PICTURES
     (out.parent if to_video or to_picture else out).mkdir(parents=True, exist_ok=True)
     writers: list[cv2.VideoWriter] = []
+
     def draw(frame: Frame, answer: Answer) -> None:
         picture = frame.image if isinstance(answer, NoAnswer) else annotate(frame.image, answer)
         if to_video:

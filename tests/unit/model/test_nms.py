@@ -39,7 +39,7 @@ def detections(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(detections(), st.sampled_from([0.3, 0.45, 0.7]), st.booleans(), st.sampled_from([5, 1000]))
 def test_keeps_what_the_naive_rule_keeps(made, threshold, by_class, limit):
     boxes, scores, class_ids = made
