@@ -6,6 +6,7 @@ A hostile or broken file may crash or exhaust the child; that is a refusal with 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -18,7 +19,10 @@ from wire import local
 from wire.errors import Malformed
 from wire.reasons import Reason
 
+log = logging.getLogger(__name__)
+
 OUTPUT_BYTES = local.MAX_LINE_BYTES
+END_DEADLINE_S = 5.0
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "model": (sys.executable, "-m", "runtime.model.check"),
     "workflow": (sys.executable, "-m", "runtime.workflow.check"),
@@ -71,9 +75,18 @@ class Checker:
 async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
-    out, err = await asyncio.gather(_bounded(process.stdout, keep=False), _bounded(process.stderr, keep=True))
-    await process.wait()
-    return out, err
+    readers = [
+        asyncio.create_task(_bounded(process.stdout, keep=False)),
+        asyncio.create_task(_bounded(process.stderr, keep=True)),
+    ]
+    try:
+        out, err = await asyncio.gather(*readers)
+        await process.wait()
+        return out, err
+    finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
 
 
 async def _bounded(stream: asyncio.StreamReader, keep: bool) -> bytes:
@@ -94,6 +107,17 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    try:
+        await asyncio.wait_for(_drain(process), END_DEADLINE_S)
+    except asyncio.TimeoutError:
+        log.warning("something the check has started holds its output open", extra={"pid": process.pid})
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
+    """asyncio sees the end of a child only when its pipes have been read to their end."""
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(65536):
+            pass
     await process.wait()
 
 
