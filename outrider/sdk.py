@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,9 +27,6 @@ from runtime.model.spec import ModelSpec
 from runtime.results import Answer, Image, NoAnswer, Result
 from wire.problem import shown
 from wire.reasons import Reason
-
-if TYPE_CHECKING:
-    from runtime.model.pack import PackOptions
 
 _WEIGHT_SUFFIXES = (".data", ".bin", ".weights")
 
@@ -204,30 +201,31 @@ def _from_file(
     directory = cache / "packages" / key[:32]
     if directory.is_dir():
         return directory
-    if path.name.endswith(".tar.zst"):
-        from runtime.model import archive
+    try:
+        if path.name.endswith(".tar.zst"):
+            from runtime.model import archive
 
-        archive.unpack(path, directory)
-        return directory
-    from runtime.model.pack import PackOptions
-
-    _pack(
-        path,
-        directory,
-        PackOptions(name=path.stem, family=family, labels=labels, no_golden=True, size=size),
-        cache,
-    )
+            archive.unpack(path, directory)
+        else:
+            _pack(path, directory, cache, family, labels, size)
+    except (ModelRefused, OSError):
+        if not directory.is_dir():  # another process may have made it meanwhile
+            raise
     return directory
 
 
-def _pack(path: Path, directory: Path, options: PackOptions, cache: Path) -> None:
-    from runtime.model.pack import pack
+def _pack(
+    path: Path,
+    directory: Path,
+    cache: Path,
+    family: str | None,
+    labels: str | list[str] | None,
+    size: tuple[int, int] | None,
+) -> None:
+    from runtime.model.pack import PackOptions, pack
 
-    try:
-        pack(path, directory, options, LoadOptions(cache_dir=cache))
-    except OSError:
-        if not directory.is_dir():  # another process may have made it meanwhile
-            raise
+    options = PackOptions(name=path.stem, family=family, labels=labels, no_golden=True, size=size)
+    pack(path, directory, options, LoadOptions(cache_dir=cache))
 
 
 def _identity(path: Path) -> tuple[Any, ...]:

@@ -190,11 +190,8 @@ def describe(file: OnnxFile, size_wh: tuple[int, int] | None = None) -> Graph:
 def _image_input(file: OnnxFile) -> Port:
     if len(file.inputs) == 1:
         image = file.inputs[0]
-        if (
-            len(image.shape) == 4
-            and image.dtype in IMAGE_TYPES
-            and 3 in (image.shape[1], image.shape[3], *[3 for side in (image.shape[1],) if side is None])
-        ):
+        takes_colour = len(image.shape) == 4 and (image.shape[1] in (3, None) or image.shape[3] == 3)
+        if takes_colour and image.dtype in IMAGE_TYPES:
             return image
     have = ", ".join(map(str, file.inputs)) or "none"
     problem = Problem(

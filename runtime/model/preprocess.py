@@ -1,8 +1,8 @@
 """From an image to the model's input tensor, in the caller's memory.
 
 Two paths. *Live*: everything as bytes, resized by OpenCV straight into place; cast and normalisation are fused into the graph.
-*Exact*: the authors' own resize; where that works on floats the tensor is float32 with values 0 to 255. Neither
-allocates after its first frame. An object belongs to one thread.
+*Exact*: the authors' own resize; where that works on floats the tensor is float32 with values 0 to 255. The live
+path allocates nothing after its first frame. An object belongs to one thread.
 """
 
 from __future__ import annotations
