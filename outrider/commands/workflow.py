@@ -10,11 +10,39 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from outrider.commands.infer import Frame, Frames
-    from runtime.model.engine import Engine
+    from outrider.sdk import Model
+    from runtime.model.engine import Engine, Ticket
+    from runtime.model.spec import ModelSpec
+    from runtime.results import Image
     from runtime.workflow.executor import Executor, Outcome
 
 DEADLINE_S = 60.0
+
+
+class _Loaded:
+    """A model of the SDK as an engine."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._model.spec
+
+    @property
+    def digest(self) -> str:
+        return self._model.digest
+
+    def submit(self, images: Sequence[Image]) -> Ticket:
+        from runtime.model.engine import Done
+
+        return Done(tuple(self._model.ask(images)))
+
+    def close(self) -> None:
+        self._model.close()
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -135,22 +163,22 @@ def _engines(packages: dict[str, str], wanted: tuple[str, ...], held: ExitStack)
     engines: dict[str, Engine] = {}
     for model_id, package in packages.items():
         model = held.enter_context(load(package, exact=False))
-        engines[model_id] = model.engine
+        engines[model_id] = _Loaded(model)
     return engines
 
 
-def _loop(
-    frames: Frames, executor: Executor, parameters: dict[str, Any], stream: IO[str], limit: int
-) -> int:
+def _loop(frames: Frames, executor: Executor, parameters: dict[str, Any], stream: IO[str], limit: int) -> int:
     from runtime.workflow.values import ImageValue, VideoMetadata
 
     failed = 0
     for frame in frames.each():
         if limit and frame.number >= limit:
             break
-        metadata = VideoMetadata(frames.name, frame.number + 1, frame.at_s or 0.0, frames.fps, frames.is_video)
+        metadata = VideoMetadata(
+            frames.name, frame.number + 1, frame.at_s or 0.0, frames.fps, frames.is_video
+        )
         picture = ImageValue(frame.image, metadata)
-        images = {name: picture for name in executor.graph.image_inputs}
+        images = dict.fromkeys(executor.graph.image_inputs, picture)
         outcome = executor.run({**parameters, **images}, DEADLINE_S)
         failed += bool(outcome.errors) or outcome.no_answer is not None
         stream.write(json.dumps(_line(frame, outcome), separators=(",", ":")) + "\n")

@@ -11,14 +11,13 @@ from runtime.workflow.block import Block
 GROUP = "outrider.blocks"
 MODULES = (
     "analytics",
+    "consensus",
     "core",
     "crops",
     "flow",
     "formatters",
     "fusion",
-    "measure",
     "models",
-    "pictures",
     "tracking",
     "transformations",
 )

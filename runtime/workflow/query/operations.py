@@ -175,7 +175,8 @@ def _sequence_map(p: Mapping[str, Any]) -> Function:
 
 
 def _numeric_aggregate(p: Mapping[str, Any]) -> Function:
-    function: Callable[[Any], Any] = {"min": min, "max": max, "sum": sum}[p["function"]]
+    functions: dict[str, Function] = {"min": min, "max": max, "sum": sum}
+    function = functions[p["function"]]
     neutral = p["neutral_value"]
     return lambda v: function(v) if len(v) else neutral
 

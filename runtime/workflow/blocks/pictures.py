@@ -1,5 +1,0 @@
-"""Pending."""
-
-from __future__ import annotations
-
-BLOCKS = ()
