@@ -101,8 +101,9 @@ class CameraLedger:
         """Take over the books of the pipeline this one replaces; the time both ran counts as watched."""
         stats = self._stats
         started_blind = self._former.blind_s.pop(Reason.STARTING.value, None) is not None
-        self._former = _joined(former._former, self._former)
         last_mono = former._last_result_mono
+        former.process_ended(Reason.STARTING, last_mono)
+        self._former = _joined(former._former, self._former)
         if stats is None or stats.first_result_mono <= 0:
             self._gap_since_mono = last_mono or self._gap_since_mono
         elif started_blind and last_mono:

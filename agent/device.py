@@ -112,6 +112,10 @@ class Device:
         """End units for good, together."""
         await asyncio.gather(*(self.supervisor.remove(unit.keeper) for unit in units))
 
+    def keep_books_soon(self) -> None:
+        """Pipelines have come or gone: write the books at the next tick."""
+        self._next_run_mono = 0.0
+
     def pipeline_of(self, camera: str) -> PipelineUnit | None:
         """The pipeline that watches a camera."""
         return next((unit for unit in self.pipelines.values() if unit.spec.camera.name == camera), None)

@@ -21,7 +21,6 @@ from wire.redact import redact
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 30.0
-CHUNK_BYTES = 256 * 1024
 MAX_OBJECT_BYTES = 16 * 1024**3
 
 Progress = Callable[[int], None]
@@ -125,7 +124,7 @@ class Downloader:
                 file.seek(start)
                 file.truncate()
                 at = start
-                async for chunk in answer.aiter_raw(CHUNK_BYTES):
+                async for chunk in answer.aiter_raw():
                     at += len(chunk)
                     if at > max_bytes:
                         raise ArtifactRefused(

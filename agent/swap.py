@@ -119,6 +119,7 @@ class Candidates:
             device.pipelines[name] = unit
             unit.promote(former)
         gone += [device.pipelines.pop(name) for name in self._plan.stops]
+        device.keep_books_soon()
         await device.end(*gone)
         with contextlib.suppress(asyncio.TimeoutError):
             drains = [device.pipelines[name].until_drained(self._ticket) for name in self._switches]

@@ -112,7 +112,9 @@ class Pipeline:
         for _ in range(self.options.get("events_a_tick", 0)):
             self.events += 1
             body = {"camera": self.start.camera.name, "n": self.events, "revision": self.binding.revision}
-            self.line.send(local.Event(self.events, f"{self.prefix}-{self.events}", self.start.camera.name, body))
+            self.line.send(
+                local.Event(self.events, f"{self.prefix}-{self.events}", self.start.camera.name, body)
+            )
         self.line.send(self.stats())
 
     def stats(self) -> local.PipelineStats:

@@ -25,7 +25,9 @@ class Observer:
         self._arrived = threading.Condition()
         self._ready = threading.Event()
         self._client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, name or f"observer-{uuid.uuid4().hex[:8]}", clean_session=not name
+            mqtt.CallbackAPIVersion.VERSION2,
+            name or f"observer-{uuid.uuid4().hex[:8]}",
+            clean_session=not name,
         )
         self._client.on_connect = lambda client, *_: client.subscribe(self._filter, qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()

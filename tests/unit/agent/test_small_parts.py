@@ -1,0 +1,261 @@
+"""Back-off, configuration, identity, journal, notifier, files, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agent import config, files, identity, logs
+from agent.backoff import Backoff
+from agent.commands import Commands
+from agent.errors import ConfigRefused, Degraded
+from agent.intake import Intake
+from agent.journal import Journal, Outcome
+from agent.notify import Notifier
+from agent.trust import Gate, SignedNonsense
+from tests.unit.agent.clocks import ManualClock
+from wire import desired, dsse
+from wire.desired import Desired
+from wire.enrol import Broker, EnrolResponse
+from wire.errors import Malformed, NotTrusted
+from wire.local import Event
+from wire.reasons import Reason
+from wire.reported import Phase
+
+
+def test_the_back_off_doubles_to_its_limit_with_jitter_below() -> None:
+    full = Backoff(1.0, 8.0, lambda: 0.999999)
+    assert [round(full.next_s()) for _ in range(6)] == [1, 2, 4, 8, 8, 8]
+    full.reset()
+    assert round(full.next_s()) == 1
+    assert Backoff(1.0, 8.0, lambda: 0.0).next_s() == 0.5
+
+
+def test_a_configuration_names_every_problem_at_once() -> None:
+    with pytest.raises(ConfigRefused) as caught:
+        config.parse({"stat_dir": "x", "http_port": "80", "limits": {"silent_s": -1, "silence": 3}})
+    assert [problem.path for problem in caught.value.problems] == [
+        "stat_dir",
+        "http_port",
+        "limits.silent_s",
+        "limits.silence",
+    ]
+    assert "state_dir" in str(caught.value)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('state_dir = "/a"\nhttp_port = 0\n[limits]\nsilent_s = 3\n')
+    loaded = config.load(path, {"OUTRIDER_STATE_DIR": "/b"})
+    assert (loaded.state_dir, loaded.http_port, loaded.limits.silent_s) == (Path("/b"), 0, 3.0)
+
+
+def test_a_run_directory_too_long_for_a_socket_is_refused() -> None:
+    with pytest.raises(ConfigRefused, match="choose a shorter one"):
+        config.Config(run_dir=Path("/" + "x" * 90))
+
+
+def enrolled(key: Ed25519PrivateKey) -> identity.Identity:
+    raw = dsse.public_bytes(key)
+    response = EnrolResponse(
+        fleet="f",
+        device="d1",
+        api_token="secret-token",
+        broker=Broker(host="h", port=1883, username="u", password="secret-password"),
+        state_keys={dsse.key_id(raw): base64.b64encode(raw).decode()},
+    )
+    return identity.from_response("https://cp/", response)
+
+
+def test_an_identity_is_read_back_is_private_and_shows_no_secret(tmp_path: Path) -> None:
+    made = enrolled(Ed25519PrivateKey.generate())
+    identity.save(made, tmp_path)
+    assert (tmp_path / "identity.json").stat().st_mode & 0o777 == 0o600
+    assert identity.load(tmp_path) == made
+    assert "secret-" not in repr(made)
+    assert made.url == "https://cp"
+
+
+def test_a_damaged_identity_says_what_to_do(tmp_path: Path) -> None:
+    assert identity.load(tmp_path) is None
+    (tmp_path / "identity.json").write_text("{}")
+    with pytest.raises(ConfigRefused, match="enrol the device again"):
+        identity.load(tmp_path)
+
+
+def test_the_device_key_is_made_once(tmp_path: Path) -> None:
+    first, second = identity.device_key(tmp_path), identity.device_key(tmp_path)
+    assert dsse.public_bytes(first) == dsse.public_bytes(second)
+    assert (tmp_path / "device-key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def document(revision: int, **parts: object) -> Desired:
+    return Desired.model_validate({"device": "d1", "revision": revision, "issued_at": 0.0, **parts})
+
+
+def test_the_journal_remembers_across_a_restart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert (journal.highest(), journal.current(), journal.outcome()) == (0, None, None)
+    journal.accept(document(7), 1.0)
+    journal.note(Outcome(7, Phase.FETCHING), 2.0)
+    journal.close()
+    again = Journal(tmp_path)
+    unfinished = again.unfinished()
+    assert unfinished is not None
+    assert (again.highest(), unfinished.revision) == (7, 7)
+    again.set_current(7)
+    again.note(Outcome(7, Phase.COMMITTED), 3.0)
+    assert again.unfinished() is None
+    current = again.current()
+    assert current is not None
+    assert current.revision == 7
+    again.close()
+
+
+def test_the_journal_keeps_two_committed_revisions_and_forgets_the_rest(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for revision in (1, 2, 3, 4):
+        journal.accept(document(revision), 0.0)
+        if revision < 4:
+            journal.set_current(revision)
+            journal.note(Outcome(revision, Phase.COMMITTED), 0.0)
+        else:
+            journal.note(Outcome(4, Phase.REJECTED, "expired", "m", ({"path": "x"},)), 0.0)
+    journal.forget()
+    assert sorted(path.stem for path in (tmp_path / "revisions").glob("*.json")) == ["2", "3", "4"]
+    assert [kept.revision for kept in journal.kept()][:2] == [3, 2]
+    outcome = journal.outcome()
+    assert outcome is not None
+    assert outcome.problems == ({"path": "x"},)
+    journal.close()
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    files.write_atomic(path, b"old")
+    with pytest.raises(TypeError):
+        files.write_atomic(path, "not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_notifier_speaks_only_where_systemd_listens(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "n"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "30000000"})
+        notifier.ready("one camera")
+        notifier.watchdog()
+        assert listener.recv(200) == b"READY=1\nSTATUS=one camera"
+        assert listener.recv(200) == b"WATCHDOG=1"
+        assert notifier.watchdog_s == 30.0
+        notifier.close()
+    silent = Notifier({})
+    silent.ready("x")
+    silent.watchdog()
+
+
+def test_log_lines_hold_their_fields_and_no_password() -> None:
+    record = logging.makeLogRecord(
+        {"name": "agent", "msg": "lost", "levelname": "WARNING", "url": "rtsp://u:geheim@h/1"}
+    )
+    assert logs.Redacted().format(record) == "warning agent: lost url=rtsp://***@h/1"
+    assert json.loads(logs.Json().format(record))["url"] == "rtsp://***@h/1"
+
+
+KEY = Ed25519PrivateKey.generate()
+
+
+def gate(clock: ManualClock | None = None) -> Gate:
+    return Gate(enrolled(KEY), clock or ManualClock())
+
+
+def test_a_signed_state_is_opened_and_its_repeat_is_nothing() -> None:
+    signed = desired.sign(document(3), KEY)
+    opened = gate().open_desired(signed, 2)
+    assert opened is not None
+    assert opened.revision == 3
+    assert gate().open_desired(signed, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("signed", "reason"),
+    [
+        (desired.sign(document(3), KEY), Reason.REVISION_OLD),
+        (desired.sign(document(9), Ed25519PrivateKey.generate()), Reason.SIGNATURE_INVALID),
+        (desired.sign(document(9).model_copy(update={"device": "d2"}), KEY), Reason.WRONG_DEVICE),
+        (desired.sign(document(9, expires_at=5.0), KEY), Reason.EXPIRED),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused(signed: dict[str, object], reason: Reason) -> None:
+    with pytest.raises(NotTrusted) as caught:
+        gate().open_desired(signed, 4)
+    assert caught.value.reason is reason
+
+
+def test_expiry_is_not_judged_by_a_clock_that_is_not_synchronised() -> None:
+    clock = ManualClock()
+    clock.is_synced = False
+    assert gate(clock).open_desired(desired.sign(document(9, expires_at=5.0), KEY), 4) is not None
+
+
+def test_nonsense_of_a_trusted_key_uses_up_its_revision() -> None:
+    body = document(9).to_json() | {"pipelines": {"p": {"camera": "x", "workflow": "y"}}}
+    signed = dsse.sign(body, desired.PAYLOAD_TYPE, KEY)
+    with pytest.raises(SignedNonsense) as caught:
+        gate().open_desired(signed, 4)
+    assert caught.value.revision == 9
+    assert len(caught.value.problems) == 2
+    with pytest.raises(Malformed):
+        gate().open_desired({"junk": 1}, 4)
+
+
+def test_events_are_acknowledged_in_order_and_a_failed_commit_is_tried_again() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        commits: list[asyncio.Future[bool]] = []
+        acknowledged: list[int] = []
+
+        def keep(_event: Event) -> asyncio.Future[bool]:
+            commits.append(loop.create_future())
+            return commits[-1]
+
+        intake = Intake(keep, acknowledged.append, held=True)
+        for number in (1, 2, 3):
+            intake.take(Event(number, f"e{number}", "c", {}))
+        assert commits == []
+        intake.release()
+        commits[1].set_result(True)
+        commits[2].set_result(True)
+        commits[0].set_exception(Degraded(Reason.DISK_FULL, "full"))
+        await asyncio.sleep(0)
+        assert acknowledged == []
+        intake.retry()
+        assert len(commits) == 4
+        commits[3].set_result(True)
+        await asyncio.sleep(0)
+        assert acknowledged == [3]
+        assert len(intake) == 0
+
+    asyncio.run(main())
+
+
+def test_a_command_that_fails_inside_is_answered_all_the_same() -> None:
+    from wire.command import Command, Response
+
+    answers: list[Response] = []
+
+    def fails(_arguments: dict[str, object]) -> dict[str, object]:
+        raise ZeroDivisionError
+
+    request = Command(device="d1", name="x", rid="r", issued_at=0.0, expires_at=1.0)
+    commands = Commands(lambda _document: request, {"x": fails}, answers.append)
+    commands.received("x", {}, None)
+    commands.received("x", {}, None)
+    assert [(answer.ok, answer.reason) for answer in answers] == [(False, "internal")]
