@@ -1,7 +1,7 @@
 """Who may log in to the broker and which topics each may use: the rules, and the files mosquitto reads.
 
-A device reads its own desired state and commands and writes its own reports. The control plane's user has a name no
-device can have.
+A device reads its own desired state and commands and writes its own reports. A reader, such as an integrator's program,
+reads everything of the fleet and writes nothing. The control plane and readers have names no device can have.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from wire.names import FleetId
@@ -19,6 +19,8 @@ from wire.topics import ROOT
 
 CONTROL_USER = "_control"
 """Names of devices begin with a letter or digit (wire.names), so this one can never be enrolled."""
+
+READER_PREFIX = "_reader."
 
 ITERATIONS = 101
 """What mosquitto_passwd takes. The passwords are 256 random bits, which no number of iterations makes stronger, and the
@@ -62,10 +64,12 @@ def read_password_file(content: bytes) -> dict[str, str]:
     return {user: hashed for user, _, hashed in pairs}
 
 
-def acl_file(fleet: FleetId) -> bytes:
-    """The rules in mosquitto's form; `%u` is the user name, which is the device's id."""
+def acl_file(fleet: FleetId, readers: Iterable[str] = ()) -> bytes:
+    """The rules in mosquitto's form; `%u` is the user name, which is the device's id. `readers` are user names."""
     base = f"{ROOT}/{fleet}"
     lines = [f"user {CONTROL_USER}", f"topic readwrite {base}/#", ""]
+    for reader in readers:
+        lines += [f"user {reader}", f"topic read {base}/#", ""]
     lines += [f"pattern read {base}/%u/{tail}" for tail in DEVICE_READS]
     lines += [f"pattern write {base}/%u/{tail}" for tail in DEVICE_WRITES]
     return ("\n".join(lines) + "\n").encode()
@@ -76,6 +80,8 @@ def allowed(fleet: FleetId, user: str, topic: str, action: Action) -> bool:
     base = f"{ROOT}/{fleet}"
     if user == CONTROL_USER:
         return topic.startswith(f"{base}/")
+    if user.startswith(READER_PREFIX):
+        return action is Action.READ and topic.startswith(f"{base}/")
     tails = DEVICE_READS if action is Action.READ else DEVICE_WRITES
     return any(re.fullmatch(_pattern(f"{base}/{user}/{tail}"), topic) for tail in tails)
 

@@ -124,8 +124,11 @@ class Broker:
         accounts_of: Callable[[], Mapping[str, str]],
         command: Sequence[str] | None,
         clock: Clock,
+        readers: Mapping[str, str] | None = None,
     ) -> None:
+        """`readers` maps user names to passwords."""
         self.endpoint = endpoint
+        self._readers = readers or {}
         self._folder = folder
         self._fleet = fleet
         self._accounts_of = accounts_of
@@ -148,7 +151,7 @@ class Broker:
         :raises Transient: it does not within the deadline
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._folder / "acl", accounts.acl_file(self._fleet), 0o600)
+        write_atomic(self._folder / "acl", accounts.acl_file(self._fleet, self._readers), 0o600)
         await asyncio.to_thread(self._write_passwords)
         if self._command is None:
             return
@@ -178,6 +181,7 @@ class Broker:
     def _write_passwords(self) -> None:
         everyone = {
             accounts.CONTROL_USER: accounts.password_hash(self.endpoint.password, self._salt),
+            **{name: accounts.password_hash(word, self._salt) for name, word in self._readers.items()},
             **self._accounts_of(),
         }
         write_atomic(self._folder / "passwords", accounts.password_file(everyone), 0o600)
@@ -282,4 +286,5 @@ def make_broker(
             "passwords": str(folder / "passwords"),
         }
         command = [sys.executable, "-m", "fleet.broker_amqtt", json.dumps(settings)]
-    return Broker(endpoint, folder, fleet, accounts_of, command, clock)
+    readers = {accounts.READER_PREFIX + name: password for name, password in config.readers.items()}
+    return Broker(endpoint, folder, fleet, accounts_of, command, clock, readers)

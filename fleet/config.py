@@ -38,7 +38,8 @@ class Broker(_Section):
 
     `host` is where the broker listens (or, for `external`, where it is); `advertise_host` what devices are told, by
     default the host by which they reached the API. Port 0 takes a free one and keeps it. `username` and `password` are
-    the control plane's own at an external broker.
+    the control plane's own at an external broker. `readers` maps names to passwords: each may log in as `_reader.NAME` and
+    read everything of the fleet.
     """
 
     kind: Literal["auto", "mosquitto", "amqtt", "external"] = "auto"
@@ -48,6 +49,7 @@ class Broker(_Section):
     tls: bool = False
     username: str = ""
     password: str = Field(default="", repr=False)
+    readers: dict[Name, str] = Field(default_factory=dict, repr=False)
 
 
 class Limits(_Section):

@@ -16,6 +16,7 @@ import httpx
 import tomli_w
 
 from fleet.client import Access, Client
+from fleet.config import DataDir, load, save
 from outrider.demo.processes import DemoFailed, Processes
 
 START_DEADLINE_S = 60.0
@@ -58,8 +59,8 @@ class Stage:
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    def start_plane(self) -> None:
-        """Make a control plane and start it with its broker."""
+    def start_plane(self, readers: dict[str, str] | None = None) -> None:
+        """Make a control plane and start it with its broker. `readers` may read everything there: name → password."""
         data = self.root / "plane"
         outrider(
             "fleet",
@@ -73,6 +74,10 @@ class Stage:
             "0",
             "--no-user-config",
         )
+        if readers:
+            config = load(DataDir(data))
+            broker = config.broker.model_copy(update={"readers": readers})
+            save(DataDir(data), config.model_copy(update={"broker": broker}))
         self.processes.start("control-plane", ["fleet", "serve", str(data)])
         self.plane = self.wait("the control plane", lambda: _read(data / "serve.json"))
         token = (data / "admin-token").read_text().strip()

@@ -170,7 +170,7 @@ class Story:
             f"{camera.get('latency_p50_ms') or 0:6.1f} ms",
         ]
         summary = camera.get("summary") or {}
-        parts += [f"{name}={value}" for name, value in summary.items() if name != "predictions"]
+        parts += [f"{name}={_words(value)}" for name, value in summary.items() if name != "predictions"]
         parts.append(self._versions[self._current].words if self._versions else "")
         parts.append(f"events {camera.get('events', 0)}")
         blind_s = sum((camera.get("blind_s") or {}).values())
@@ -192,6 +192,10 @@ class Story:
         for number, swap in enumerate(summary.swaps, 1):
             lines.append(f"  swap {number}: frames lost {swap['frames_lost']}, gap {swap['gap_ms']} ms")
         return "\n".join(lines)
+
+
+def _words(value: Any) -> str:
+    return ",".join(f"{key}:{item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _seconds() -> Iterator[bool]:

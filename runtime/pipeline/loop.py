@@ -361,6 +361,8 @@ def _short(outputs: dict[str, Any]) -> dict[str, Any]:
     for name, value in list(outputs.items())[:16]:
         if isinstance(value, dict) and isinstance(value.get("predictions"), list):
             short[name] = len(value["predictions"])
+        elif isinstance(value, dict) and all(isinstance(item, (int, float, str)) for item in value.values()):
+            short[name] = dict(list(value.items())[:8])
         elif isinstance(value, str):
             short[name] = value[:80]
         elif value is None or isinstance(value, (bool, int, float)):

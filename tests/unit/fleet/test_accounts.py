@@ -83,3 +83,12 @@ def test_acl_file_names_every_rule() -> None:
     for tail in accounts.DEVICE_WRITES:
         assert f"pattern write outrider/1/lab/%u/{tail}\n" in text
     assert text.startswith(f"user {CONTROL_USER}\ntopic readwrite outrider/1/lab/#\n")
+
+
+def test_a_reader_reads_the_whole_fleet_and_writes_nothing() -> None:
+    reader = f"{accounts.READER_PREFIX}plc"
+    assert allowed(LAB, reader, "outrider/1/lab/#", Action.READ)
+    assert not allowed(LAB, reader, "outrider/1/other/#", Action.READ)
+    assert not allowed(LAB, reader, "outrider/1/lab/a/desired", Action.WRITE)
+    assert not is_name(reader)
+    assert f"user {reader}\ntopic read outrider/1/lab/#\n" in accounts.acl_file(LAB, [reader]).decode()
