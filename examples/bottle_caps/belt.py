@@ -45,20 +45,23 @@ def texture(rng: np.random.Generator) -> Image:
     turn = np.float32(2 * math.pi)
     weave = np.cos(turn * (x / 13 + y / 13)) * np.cos(turn * (x / 13 - y / 13))
     level = 1 + 0.11 * weave + _cloud(rng, h, w, 110, 0.05) + _cloud(rng, h, w, 14, 0.03)
-    level += rng.normal(0, 0.035, (h, w)).astype(np.float32)
+    level += np.float32(0.035) * rng.standard_normal((h, w), np.float32)
     level += _wear(rng, h, w)
     level *= _joint(x, y)
     tint = np.array([98, 86, 64], np.float32)
-    return np.clip(level[..., None] * tint, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(level[..., None] * tint, 0, 255), np.uint8)
 
 
 def _cloud(rng: np.random.Generator, h: int, w: int, size_px: float, strength: float) -> Floats:
     """Soft noise with features of about this size, standard deviation `strength`, seamless in x."""
-    noise = rng.normal(0, 1, (h, w)).astype(np.float32)
-    margin = math.ceil(size_px)
-    wide = np.concatenate([noise[:, -margin:], noise, noise[:, :margin]], axis=1)
-    soft = cv2.GaussianBlur(wide, (0, 0), size_px / 3)[:, margin : margin + w]
-    return (soft * np.float32(strength / max(float(soft.std()), 1e-6))).astype(np.float32)
+    coarse = max(1, int(size_px // 12))
+    low = rng.standard_normal((-(-h // coarse), w // coarse), np.float32)
+    margin = math.ceil(size_px / coarse)
+    wide = np.concatenate([low[:, -margin:], low, low[:, :margin]], axis=1)
+    soft = cv2.GaussianBlur(wide, (0, 0), size_px / 3 / coarse)
+    soft = cv2.resize(soft, (soft.shape[1] * coarse, soft.shape[0] * coarse), interpolation=cv2.INTER_LINEAR)
+    soft = soft[:h, margin * coarse :][:, :w]
+    return np.asarray(soft * np.float32(strength / max(float(soft.std()), 1e-6)), np.float32)
 
 
 def _wear(rng: np.random.Generator, h: int, w: int) -> Floats:
@@ -133,10 +136,10 @@ class Lamps:
         self._gain = float(rng.uniform(0.92, 1.06))
 
     def at(self, time_s: float) -> Floats:
-        """The factor of each pixel: (HEIGHT_PX, WIDTH_PX, 3) float32, about 0.7 to 1.4."""
+        """The factor of each pixel: (HEIGHT_PX, WIDTH_PX, 3) float32, about 0.7 to 1.35."""
         a, b, c = self._phases
         tilt = 0.16 * math.sin(2 * math.pi * time_s / 23 + a)
-        glow = 0.16 + 0.09 * math.sin(2 * math.pi * time_s / 31 + b)
+        glow = 0.12 + 0.07 * math.sin(2 * math.pi * time_s / 31 + b)
         gain = self._gain * (1 + 0.03 * math.sin(2 * math.pi * time_s / 11 + c))
         light = cv2.addWeighted(self._vignette, gain, self._across, tilt, 0)
         return np.asarray(cv2.scaleAdd(self._glow, glow, light), np.float32)

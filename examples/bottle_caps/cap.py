@@ -173,7 +173,9 @@ def _print(disc: _Disc, look: CapLook, albedo: Floats, ink: Floats, rng: np.rand
     return _stamp(disc, albedo, glyph, ink, turn, -0.6 * dx, -0.6 * dy)
 
 
-def _stamp(disc: _Disc, albedo: Floats, mask: Floats, ink: Floats, turn: float, dx: float, dy: float) -> Floats:
+def _stamp(
+    disc: _Disc, albedo: Floats, mask: Floats, ink: Floats, turn: float, dx: float, dy: float
+) -> Floats:
     """Ink where the design's mask is; nothing is printed on the skirt."""
     u, v = disc.turned(turn, dx, dy)
     scale = np.float32(_DESIGN_PX / 2)
@@ -270,7 +272,7 @@ def _shade(height: Floats, albedo: Floats, gloss: Floats, pixel: float) -> Float
     light = 0.36 + 0.82 * diffuse
     glare = gloss * (62 * shine + 74 * strip)
     colour = albedo * light[..., None] + glare[..., None]
-    return np.clip(colour, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(colour, 0, 255), np.float32)
 
 
 def _with_shadow(colour: Floats, alpha: Floats) -> Floats:
@@ -295,7 +297,7 @@ def _star(points: int, inner: float, outer: float = 0.42) -> list[npt.NDArray[np
 
 def _chevrons() -> list[npt.NDArray[np.float64]]:
     shape = np.array([[-0.36, 0.02], [0, -0.26], [0.36, 0.02], [0.36, 0.18], [0, -0.10], [-0.36, 0.18]])
-    return [shape - [0, 0.10], shape + [0, 0.17]]
+    return [shape - np.array([0, 0.10]), shape + np.array([0, 0.17])]
 
 
 def _rider() -> list[npt.NDArray[np.float64]]:
@@ -339,4 +341,4 @@ def _lettering() -> Floats:
     across = (np.float32(0.69) - r) / np.float32(0.19) * strip_height
     words = cv2.remap(strip, angle / np.float32(2 * math.pi) * strip_width, across, cv2.INTER_LINEAR)
     rings = np.exp(-(((r - 0.745) / 0.018) ** 4)) + np.exp(-(((r - 0.475) / 0.014) ** 4))
-    return np.clip(rings + words / np.float32(255), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(rings + words / np.float32(255), 0, 1), np.float32)

@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from examples.bottle_caps.scene import CLASSES, HEIGHT_PX, WIDTH_PX, Image, Scene, Truth
+from examples.bottle_caps.belt import HEIGHT_PX, WIDTH_PX, Image
+from examples.bottle_caps.cap import CLASSES
+from examples.bottle_caps.scene import Scene, Truth
 
 Labels: TypeAlias = npt.NDArray[np.float32]
 

@@ -30,7 +30,8 @@ class Residual(nn.Module):
         self.body = nn.Sequential(convolution(channels, channels), convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        added: Tensor = x + self.body(x)
+        return added
 
 
 class CapDetector(nn.Module):
@@ -119,7 +120,9 @@ def loss(rows: Tensor, labels: Tensor, corners: Tensor, strides: Tensor) -> tupl
     image, cell = (owner >= 0).nonzero(as_tuple=True)
     mine = labels[image, owner[image, cell]]
     count = max(len(cell), 1)
-    objectness = functional.binary_cross_entropy_with_logits(rows[..., 4], (owner >= 0).float(), reduction="sum")
+    objectness = functional.binary_cross_entropy_with_logits(
+        rows[..., 4], (owner >= 0).float(), reduction="sum"
+    )
     positive = rows[image, cell]
     one_hot = functional.one_hot(mine[:, 0].long(), rows.shape[2] - 5).float()
     classes = functional.binary_cross_entropy_with_logits(positive[:, 5:], one_hot, reduction="none")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ _KEPT_SPRITES = 64
 _KEPT_ROWS = 32
 _NOISE_LEVEL = 3.0
 """Standard deviation of the sensor's noise, of 255."""
+_NOISE_MARGIN_PX = 160
+"""Each frame cuts its noise out of a larger sheet, at a place of its own."""
 
 
 class Truth(NamedTuple):
@@ -71,7 +73,9 @@ class Scene:
         self._texture = belt.texture(rng)
         self._around = belt.surroundings(rng)
         self._lamps = belt.Lamps(rng)
-        self._noise = rng.normal(0, _NOISE_LEVEL, (HEIGHT_PX * 2, WIDTH_PX * 2, 3)).astype(np.float32)
+        margin = _NOISE_MARGIN_PX
+        noise = rng.standard_normal((HEIGHT_PX + margin, WIDTH_PX + margin, 3), np.float32)
+        self._noise = noise * np.float32(_NOISE_LEVEL)
         self._matrix = belt.plane_to_picture()
         self._rows: OrderedDict[int, list[Cap]] = OrderedDict()
         self._sprites: OrderedDict[int, Floats] = OrderedDict()
@@ -82,7 +86,11 @@ class Scene:
         plane = self._belt_at(k)
         for cap in caps:
             self._place(plane, cap, k)
-        return self._develop(plane, k), [t for cap in caps if (t := self._truth(cap, k)) is not None]
+        return self._develop(plane, k), self._truths(caps, k)
+
+    def truth(self, k: int) -> list[Truth]:
+        """The caps of frame `k`, without drawing it."""
+        return self._truths(self._on_belt(k), k)
 
     def empty(self, k: int) -> Image:
         """Frame `k` as it would be without any cap, the same noise included."""
@@ -132,7 +140,7 @@ class Scene:
         width = self._texture.shape[1]
         left = -round(k * STEP_PX) % width
         if left + PLANE_WIDTH_PX <= width:
-            return self._texture[:, left : left + PLANE_WIDTH_PX].copy()
+            return np.array(self._texture[:, left : left + PLANE_WIDTH_PX])
         right = left + PLANE_WIDTH_PX - width
         return np.concatenate([self._texture[:, left:], self._texture[:, :right]], axis=1)
 
@@ -168,9 +176,12 @@ class Scene:
         picture[: belt.FAR_Y_PX] = self._around[: belt.FAR_Y_PX]
         picture[belt.NEAR_Y_PX :] = self._around[belt.NEAR_Y_PX :]
         lit = cv2.multiply(picture, self._lamps.at(k / FPS), dtype=cv2.CV_32F)
-        y, x = np.random.default_rng([self.seed, 0x2015E, k]).integers(0, (HEIGHT_PX, WIDTH_PX))
+        y, x = np.random.default_rng([self.seed, 0x2015E, k]).integers(0, _NOISE_MARGIN_PX, 2)
         noise = self._noise[y : y + HEIGHT_PX, x : x + WIDTH_PX]
         return np.asarray(cv2.add(lit, noise, dtype=cv2.CV_8U), np.uint8)
+
+    def _truths(self, caps: Iterable[Cap], k: int) -> list[Truth]:
+        return [truth for cap in caps if (truth := self._truth(cap, k)) is not None]
 
     def _truth(self, cap: Cap, k: int) -> Truth | None:
         """The box round the cap's outline in the picture; None where too little of it is in sight."""

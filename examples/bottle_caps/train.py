@@ -105,7 +105,7 @@ def train(
         images, labels = next(batches)
         total, parts = network.loss(model(images), labels, corners, strides)
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimiser.step()
         blend(average, model, min(_AVERAGE, step / (step + 10)))
@@ -138,7 +138,13 @@ def export(model: network.CapDetector, path: Path) -> None:
     model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(1, 3, INPUT_HEIGHT_PX, INPUT_WIDTH_PX)
     torch.onnx.export(
-        model, (example,), str(path), input_names=["images"], output_names=["output"], opset_version=17, dynamo=False
+        model,
+        (example,),
+        str(path),
+        input_names=["images"],
+        output_names=["output"],
+        opset_version=17,
+        dynamo=False,
     )
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", flush=True)
 
