@@ -31,6 +31,7 @@ class Limits:
     outbox_age_s: float = 7 * 86400.0
     in_flight: int = 20
     no_subscriber_retry_s: float = 30.0
+    settle_s: float = 10.0
     free_space_bytes: int = 256 * 1024 * 1024
     fetch_deadline_s: float = 86400.0
     switch_deadline_s: float = 30.0

@@ -2,6 +2,9 @@
 
 After a reconnect everything not yet acknowledged is sent again, oldest first. An event that the broker took but that nobody is
 subscribed to has reached nobody: its row stays, and the events pause, then one is tried again.
+
+A broker that is killed forgets what it has acknowledged and not yet passed on or saved. So an acknowledged event stays for
+`settle_s` and is sent again if the connection is lost within that time; whoever receives events knows a repeat by its id.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ log = logging.getLogger(__name__)
 FAILURE = 0x80
 """MQTT 5.0, 2.4: reason codes from here on are failures."""
 TICK_S = 1.0
+MAX_SETTLING = 2000
+"""Acknowledged events kept at most; with more of them the oldest are believed to be safe earlier."""
 
 
 class Publisher(Protocol):
@@ -36,14 +41,23 @@ class Courier:
     """`run` sends until cancelled; the other methods are for the loop's thread and never wait."""
 
     def __init__(
-        self, outbox: Outbox, link: Publisher, clock: Clock, window: int, no_subscriber_retry_s: float
+        self,
+        outbox: Outbox,
+        link: Publisher,
+        clock: Clock,
+        *,
+        window: int,
+        no_subscriber_retry_s: float,
+        settle_s: float,
     ) -> None:
         self._outbox = outbox
         self._link = link
         self._clock = clock
         self._window = window
         self._retry_s = no_subscriber_retry_s
+        self._settle_s = settle_s
         self._in_flight: dict[int, Row] = {}
+        self._settling: dict[int, float] = {}
         self._removing: set[int] = set()
         self._wake = asyncio.Event()
         self._events_paused_until_mono = 0.0
@@ -56,8 +70,19 @@ class Courier:
         self._wake.set()
 
     def disconnected(self) -> None:
-        """What was in flight is unknown: all of it will be sent again."""
+        """What was in flight is unknown, and what was acknowledged just now is in doubt: all of it will be sent again."""
         self._in_flight.clear()
+        self._settling.clear()
+
+    @property
+    def settling(self) -> int:
+        """Rows of the outbox that the broker has acknowledged already."""
+        return len(self._settling)
+
+    def finish(self) -> None:
+        """The agent ends its connection in good order: what is acknowledged is safe."""
+        self._remove(tuple(self._settling))
+        self._settling.clear()
 
     def acknowledged(self, token: int, reason: int) -> None:
         """The broker's answer to a publish."""
@@ -74,7 +99,10 @@ class Courier:
                 log.error("broker refuses a message", extra={"topic": row.topic, "code": reason})
             else:
                 self.delivered += 1
-            self._remove(row)
+            if row.kind == Kind.EVENT and reason < FAILURE:
+                self._settling[row.n] = self._clock.mono()
+            else:
+                self._remove((row.n,))
         self.wake()
 
     async def run(self) -> None:
@@ -92,11 +120,23 @@ class Courier:
                     pass
                 self._wake.clear()
 
+    def _let_go(self) -> None:
+        """Delete the events that were acknowledged long enough ago."""
+        until_mono = self._clock.mono() - self._settle_s
+        excess = len(self._settling) - MAX_SETTLING
+        safe = [
+            n for i, (n, at_mono) in enumerate(self._settling.items()) if i < excess or at_mono <= until_mono
+        ]
+        for n in safe:
+            del self._settling[n]
+        self._remove(tuple(safe))
+
     async def _round(self) -> int:
+        self._let_go()
         room = min(self._window, self._link.receive_maximum) - len(self._in_flight)
         if not self._link.connected or room <= 0:
             return 0
-        busy = {row.n for row in self._in_flight.values()} | self._removing
+        busy = {row.n for row in self._in_flight.values()} | self._removing | self._settling.keys()
         rows = await self._outbox.peek(room, without=busy, kinds=self._kinds())
         return sum(self._send(row) for row in rows if self._may_send(row))
 
@@ -125,16 +165,18 @@ class Courier:
         self._probing = True
         self._events_paused_until_mono = self._clock.mono() + self._retry_s
 
-    def _remove(self, row: Row) -> None:
-        try:
-            removal = self._outbox.remove((row.n,))
-        except AgentError as e:
-            log.warning("a delivered message stays in the outbox", extra={"cause": str(e)})
+    def _remove(self, numbers: tuple[int, ...]) -> None:
+        if not numbers:
             return
-        self._removing.add(row.n)
-        removal.add_done_callback(lambda done: self._removed(row.n, done))
+        try:
+            removal = self._outbox.remove(numbers)
+        except AgentError as e:
+            log.warning("delivered messages stay in the outbox", extra={"cause": str(e)})
+            return
+        self._removing |= set(numbers)
+        removal.add_done_callback(lambda done: self._removed(numbers, done))
 
-    def _removed(self, n: int, done: asyncio.Future[int]) -> None:
-        self._removing.discard(n)
+    def _removed(self, numbers: tuple[int, ...], done: asyncio.Future[int]) -> None:
+        self._removing -= set(numbers)
         if not done.cancelled() and done.exception() is not None:
-            log.warning("a delivered message stays in the outbox", extra={"cause": str(done.exception())})
+            log.warning("delivered messages stay in the outbox", extra={"cause": str(done.exception())})

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from agent.identity import Identity
 from agent.journal import Journal
 from agent.link import Link
 from agent.notify import Notifier
-from agent.outbox import Outbox
+from agent.outbox import Figures, Outbox
 from agent.outgoing import Outgoing
 from agent.stamp import Stamp
 from agent.store import Store
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 
 ALIVE_S = 10 * TICK_S
 PORT_FILE = "http-port"
+FIRST_HEALTH_S = 3.0
 DEFAULT_HEALTH_S = 30.0
 
 
@@ -110,7 +112,7 @@ class Agent:
         self._health = HealthReport(
             self._device,
             lambda: self._updater.status,
-            self._outbox.figures,
+            self._waiting,
             HostFigures(config.state_dir, clock.mono()),
             self._gpus,
             clock,
@@ -126,7 +128,12 @@ class Agent:
             limits.connect_s,
         )
         self._courier = Courier(
-            self._outbox, self._link, clock, limits.in_flight, limits.no_subscriber_retry_s
+            self._outbox,
+            self._link,
+            clock,
+            window=limits.in_flight,
+            no_subscriber_retry_s=limits.no_subscriber_retry_s,
+            settle_s=limits.settle_s,
         )
         self._offline_since_mono = clock.mono()
         self._http = HttpServer(config.http_host, config.http_port)
@@ -170,6 +177,8 @@ class Agent:
                 raise Degraded(Reason.INTERNAL, f"{task.get_coro()} ended by itself")
         finally:
             self._notifier.stopping()
+            if self._link.connected:
+                self._courier.finish()
             await self._link.close(self._out.connection("offline"))
             for task in (*tasks, stopped):
                 task.cancel()
@@ -219,6 +228,11 @@ class Agent:
     def _tick(self, at_mono: float) -> None:
         self._twin.tick(at_mono)
         self._notifier.watchdog()
+
+    def _waiting(self) -> Figures:
+        """What the broker has not acknowledged yet."""
+        figures = self._outbox.figures()
+        return replace(figures, rows=max(0, figures.rows - self._courier.settling))
 
     def _alive(self) -> bool:
         return self._clock.mono() - self._device.supervisor.last_tick_mono < ALIVE_S
@@ -305,9 +319,16 @@ class Agent:
     # --- regular work -------------------------------------------------------------------------------------------------
 
     async def _report_health(self) -> None:
+        due_mono = self._clock.mono() + FIRST_HEALTH_S
         while True:
             running = self._updater.status.running
-            await asyncio.sleep(running.settings.health_s if running else DEFAULT_HEALTH_S)
+            period_s = running.settings.health_s if running else DEFAULT_HEALTH_S
+            # A changed period holds at once, not after the old one is over.
+            due_mono = min(due_mono, self._clock.mono() + period_s)
+            await asyncio.sleep(max(0.0, min(1.0, due_mono - self._clock.mono())))
+            if self._clock.mono() < due_mono:
+                continue
+            due_mono += period_s
             try:
                 self._out.health(self._health.read())
             except (OSError, WireError) as e:

@@ -55,7 +55,9 @@ def events(count: int) -> list[Row]:
 class Stand:
     def __init__(self, rows: list[Row], window: int = 3) -> None:
         self.outbox, self.sink, self.clock = Rows(rows), Sink(), ManualClock()
-        self.courier = Courier(self.outbox, self.sink, self.clock, window, 30.0)  # type: ignore[arg-type]
+        self.courier = Courier(  # type: ignore[arg-type]
+            self.outbox, self.sink, self.clock, window=window, no_subscriber_retry_s=30.0, settle_s=10.0
+        )
 
     async def round(self) -> list[str]:
         before = len(self.sink.sent)
@@ -70,8 +72,10 @@ def test_at_most_a_window_is_in_flight_and_acknowledged_rows_go() -> None:
         assert await stand.round() == ["e1", "e2", "e3"]
         assert await stand.round() == []
         stand.courier.acknowledged(1, 0)
-        assert [row.n for row in stand.outbox.rows] == [2, 3, 4, 5]
         assert await stand.round() == ["e4"]
+        stand.clock.advance(11)
+        await stand.round()
+        assert [row.n for row in stand.outbox.rows] == [2, 3, 4, 5]
 
     asyncio.run(main())
 
@@ -80,9 +84,24 @@ def test_after_a_reconnect_what_was_in_flight_goes_again_oldest_first() -> None:
     async def main() -> None:
         stand = Stand(events(4))
         await stand.round()
-        stand.courier.acknowledged(2, 0)
+        stand.courier.acknowledged(1, 0)
+        stand.clock.advance(11)
+        await stand.round()
         stand.courier.disconnected()
-        assert await stand.round() == ["e1", "e3", "e4"]
+        assert await stand.round() == ["e2", "e3", "e4"]
+
+    asyncio.run(main())
+
+
+def test_what_a_broker_acknowledged_just_before_it_died_goes_again() -> None:
+    async def main() -> None:
+        stand = Stand(events(2))
+        await stand.round()
+        stand.courier.acknowledged(1, 0)
+        stand.courier.acknowledged(2, 0)
+        assert stand.courier.settling == 2
+        stand.courier.disconnected()
+        assert await stand.round() == ["e1", "e2"]
 
     asyncio.run(main())
 
