@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.workflow.assignment import assign
 from runtime.workflow.geometry import iou_matrix
 from runtime.workflow.values import Array
 
@@ -201,16 +202,3 @@ def _noise(height: Array, weight: float, aspect: float) -> Array:
     out[:] = ((weight * height) ** 2)[:, None]
     out[:, 2] = aspect**2
     return out
-
-
-def assign(cost: Array, limit: float) -> tuple[Array, Array]:
-    """Rows and columns of the pairs of least total cost, none above the limit."""
-    fits = cost <= limit
-    rows, columns = np.nonzero(fits)
-    if len(np.unique(rows)) == len(rows) and len(np.unique(columns)) == len(columns):
-        return rows, columns
-    from scipy.optimize import linear_sum_assignment
-
-    first, second = linear_sum_assignment(np.where(fits, cost, limit + 1e-4))
-    good = fits[first, second]
-    return np.asarray(first[good], np.intp), np.asarray(second[good], np.intp)

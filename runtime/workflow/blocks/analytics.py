@@ -133,18 +133,19 @@ class LineCounterV2(Block):
         line = self._lines.setdefault(metadata.video_identifier, _Line())
         bounded(self._lines)
         ids = track_ids(detections)
-        into, out = np.zeros(len(detections), bool), np.zeros(len(detections), bool)
+        into: list[int] = []
+        out: list[int] = []
         for i, side in enumerate(_sides(detections, segment, anchor)):
             if side is None:
                 continue
             before = line.side.get(ids[i])
             line.side.put(ids[i], [side])
-            if before is None or before[0] == side:
-                continue
-            (into if side else out)[i] = True
-        line.count_in += int(into.sum())
-        line.count_out += int(out.sum())
-        return line.count_in, line.count_out, detections.select(into), detections.select(out)
+            if before is not None and before[0] != side:
+                (into if side else out).append(i)
+        line.count_in += len(into)
+        line.count_out += len(out)
+        crossed = [detections.select(np.array(rows, np.intp)) for rows in (into, out)]
+        return line.count_in, line.count_out, *crossed
 
 
 def _sides(detections: Detections, segment: Any, anchor: str | None) -> list[bool | None]:
@@ -155,13 +156,19 @@ def _sides(detections: Detections, segment: Any, anchor: str | None) -> list[boo
     if not len(detections):
         return []
     names = (anchor,) if anchor else ("TOP_LEFT", "TOP_RIGHT", "BOTTOM_LEFT", "BOTTOM_RIGHT")
-    points = np.stack([anchor_points(detections, name) for name in names], axis=1) - line[0]
     way = line[1] - line[0]
-    along = points @ way
-    left = way[0] * points[..., 1] - way[1] * points[..., 0] < 0
-    between = ((along >= 0) & (along <= way @ way)).all(axis=1)
-    clear = between & (left.all(axis=1) | ~left.any(axis=1))
-    return [bool(s) if c else None for s, c in zip(left[:, 0].tolist(), clear.tolist(), strict=True)]
+    length = float(way @ way)
+    sides, clear = np.zeros(0, bool), np.ones(len(detections), bool)
+    for name in names:
+        points = anchor_points(detections, name) - line[0]
+        along, across = points @ way, points[:, 1] * way[0] - points[:, 0] * way[1]
+        left = across < 0
+        clear &= (along >= 0) & (along <= length)
+        if len(sides):
+            clear &= left == sides
+        else:
+            sides = left
+    return [side if known else None for side, known in zip(sides.tolist(), clear.tolist(), strict=True)]
 
 
 class LineCounterV1(LineCounterV2):

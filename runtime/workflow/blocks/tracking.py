@@ -95,7 +95,7 @@ class ByteTrackerV3(ByteTrackerV2):
         super().__init__(around)
         self._known: dict[str, OrderedDict[int, None]] = {}
 
-    def run(
+    def run(  # type: ignore[override]
         self, image: ImageValue, detections: Detections, instances_cache_size: int, **settings: Any
     ) -> tuple[Any, ...]:
         tracked = self.track(image.metadata, detections, **settings)
