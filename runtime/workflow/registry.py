@@ -17,6 +17,7 @@ MODULES = (
     "flow",
     "formatters",
     "fusion",
+    "measure",
     "models",
     "tracking",
     "transformations",
