@@ -15,7 +15,8 @@ import numpy as np
 from runtime.workflow.block import StepFailed
 from runtime.workflow.fields import Report
 from runtime.workflow.geometry import inside_polygon, polygon_problem
-from runtime.workflow.query.operations import OPERATIONS, Function, detections_of
+from runtime.workflow.query.boxes import detections_of
+from runtime.workflow.query.operations import OPERATIONS, Function
 from runtime.workflow.query.properties import extract, property_problem
 from runtime.workflow.values import Array, Detections
 from wire.problem import nearest, shown
