@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+DETECTORS = {"yolox_nano_416": "yolox", "nanodet_m_320": "nanodet"}
 SHARED = ROOT.parent / "shared"
 
 
@@ -32,3 +33,19 @@ def mosquitto() -> str:
     if path is None:
         pytest.skip("mosquitto is not installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def packages(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The detectors as packages with a golden image, by name."""
+    from outrider.demo.stage import outrider
+
+    folder = tmp_path_factory.mktemp("packages")
+    golden = next((assets / "images" / "coco_val_ccby" / "val2017").glob("*397133.jpg"))
+    for name, family in DETECTORS.items():
+        onnx = assets / "detectors" / f"{name}.onnx"
+        outrider(
+            "model", "pack", str(onnx), "--family", family, "--labels", "coco80",
+            "--golden", str(golden), "--out", str(folder / name),
+        )  # fmt: skip
+    return {name: folder / name for name in DETECTORS}

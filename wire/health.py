@@ -48,6 +48,7 @@ class CameraHealth(Doc):
 
     state: str
     pipeline: str
+    pid: int | None = None
     fps: float = 0.0
     frames: int = 0
     results: int = 0
@@ -72,6 +73,7 @@ class ModelHealth(Doc):
     digest: str
     state: str
     engine: str = ""
+    pid: int | None = None
     requests: int = 0
     errors: int = 0
     infer_p50_ms: float | None = None

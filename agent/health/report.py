@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from agent.apply import Status
 from agent.clock import Clock
@@ -62,7 +63,8 @@ class HealthReport:
         return ModelHealth(
             digest=digest,
             state=unit.state,
-            engine=str(unit.info.get("engine") or unit.info.get("provider") or ""),
+            engine=_engine_words(unit.info, digest),
+            pid=unit.keeper.pid,
             requests=stats.requests if stats else 0,
             errors=stats.errors if stats else 0,
             infer_p50_ms=stats.infer_p50_ms if stats and stats.requests else None,
@@ -73,6 +75,14 @@ class HealthReport:
         )
 
 
+def _engine_words(info: Mapping[str, Any], digest: str) -> str:
+    """Engine and provider, e.g. `onnxruntime 1.32.0 CPUExecutionProvider`; empty before the engine has told."""
+    for model in info.values():
+        if isinstance(model, dict) and model.get("digest") == digest:
+            return " ".join(str(model[key]) for key in ("engine", "version", "provider") if model.get(key))
+    return ""
+
+
 def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
     """One camera since its pipeline was defined."""
     totals, stats = unit.ledger.totals(), unit.stats
@@ -80,6 +90,7 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
     return CameraHealth(
         state=unit.camera.state if unit.up else unit.state,
         pipeline=unit.spec.name,
+        pid=unit.keeper.pid,
         fps=stats.fps if stats else 0.0,
         frames=totals.frames,
         results=totals.results,

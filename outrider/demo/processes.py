@@ -54,6 +54,12 @@ class Processes:
                     f"{name} ended with status {status}; the end of its log:\n" + "\n".join(tail)
                 )
 
+    def forget(self, pid: int) -> None:
+        """Stop watching a child that has been ended on purpose, once it is gone."""
+        for entry in [entry for entry in self._children if entry[1].pid == pid]:
+            entry[1].wait(STOP_DEADLINE_S)
+            self._children.remove(entry)
+
     def stop(self) -> None:
         """End every child, the last one started first."""
         for _, child in reversed(self._children):

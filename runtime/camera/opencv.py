@@ -17,6 +17,8 @@ from wire.source import Kind
 OPEN_DEADLINE_MS = 10_000
 READ_DEADLINE_MS = 10_000
 """FFmpeg gives a call up after this long; what hangs beyond it is the supervisor's business."""
+FFMPEG_FATAL = "8"
+"""AV_LOG_FATAL of libavutil/log.h."""
 DECODE_THREADS = 1
 """One decoding thread a camera: more do not help at camera rates, and steal time from the engine."""
 
@@ -44,6 +46,9 @@ def open_camera(camera: CameraSource) -> Source:
 
 
 def _capture(camera: CameraSource, kind: Kind) -> cv2.VideoCapture:
+    # What went wrong is told once, as the camera's state; the libraries would repeat it on every try.
+    cv2.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL)
     if kind is Kind.DEVICE:
         text = camera.source.strip()
         return cv2.VideoCapture(int(text) if text.isdigit() else text, cv2.CAP_V4L2)

@@ -9,28 +9,13 @@ from typing import Any
 
 import pytest
 
-from outrider.demo.stage import Stage, outrider
+from outrider.demo.stage import Stage
 from tests.e2e.listener import NAME, PASSWORD, Listener
 
 CAMERA = "door"
 MODEL_ID = "people/1"
 WORKFLOW = Path(__file__).resolve().parents[2] / "examples" / "workflows" / "count_people.json"
-DETECTORS = {"yolox_nano_416": "yolox", "nanodet_m_320": "nanodet"}
 VIDEO = "video/one-by-one-person-detection.mp4"
-
-
-@pytest.fixture(scope="session")
-def packages(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The detectors as packages with a golden image, by name."""
-    folder = tmp_path_factory.mktemp("packages")
-    golden = next((assets / "images" / "coco_val_ccby" / "val2017").glob("*397133.jpg"))
-    for name, family in DETECTORS.items():
-        onnx = assets / "detectors" / f"{name}.onnx"
-        outrider(
-            "model", "pack", str(onnx), "--family", family, "--labels", "coco80",
-            "--golden", str(golden), "--out", str(folder / name),
-        )  # fmt: skip
-    return {name: folder / name for name in DETECTORS}
 
 
 @pytest.fixture

@@ -94,6 +94,20 @@ def test_nonsense_is_refused_with_its_reasons_and_the_old_state_keeps_serving(
         "models.detector",
         "pipelines.door.workflow",
     }
+    # An engine that cannot run here is refused by the device itself.
+    unable = document(assets / VIDEO, "nanodet_m_320", pace="realtime", loop=True)
+    unable["models"]["detector"]["engine"] = {"engine": "tensorrt"}
+    refused_at = stage.push(unable)
+    reported = stage.await_outcome(refused_at)
+    assert (reported["phase"], reported["reason"], reported["revision"]) == (
+        "REJECTED",
+        "engine-unavailable",
+        revision,
+    )
+    assert "tensorrt" in reported["message"]
+    seen = len(listener.events())
+    wait_until(lambda: len(listener.events()) > seen + 5, "the old state keeps serving")
+    assert listener.events()[-1].envelope["data"]["models"][MODEL_ID] == digest(stage, "yolox_nano_416")
     # A camera that is not there is no reason to refuse: the pipeline says so, keeps trying, and the other one goes on.
     more = document(assets / VIDEO, "yolox_nano_416", pace="realtime", loop=True)
     more["cameras"]["gone"] = {"source": "rtsp://user:secret@127.0.0.1:9/none"}
