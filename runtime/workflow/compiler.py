@@ -25,7 +25,7 @@ from runtime.workflow.graph import ROOT_LINEAGE, Gate, Graph, Lineage, Link, Out
 from runtime.workflow.inner import inline
 from runtime.workflow.registry import load_blocks
 from runtime.workflow.wiring import Reference, Wired, wire_step
-from wire.problem import nearest, shown, summary
+from wire.problem import shown, summary
 from wire.reasons import Reason
 
 
@@ -112,7 +112,7 @@ class _Compiler:
                 f"steps.{name}.type",
                 f"no block is called {shown(kind)}",
                 "a block that `outrider workflow schema` lists",
-                nearest(kind, self._blocks) if isinstance(kind, str) else "",
+                self._report.hint(kind, self._blocks) if isinstance(kind, str) else "",
                 Reason.BLOCK_UNKNOWN,
             )
             return
@@ -128,7 +128,7 @@ class _Compiler:
 
     def _unknown_step(self, name: str, path: str) -> None:
         steps = self._definition.steps
-        self._report.add(path, f"no step is called {shown(name)}", "a step", nearest(name, steps))
+        self._report.add(path, f"no step is called {shown(name)}", "a step", self._report.hint(name, steps))
 
     def _order(self) -> list[str]:
         """Steps such that each follows those it hangs on; those of a cycle are reported and left out."""
@@ -166,7 +166,10 @@ class _Compiler:
             if slot := self._inputs.get(match[1]):
                 return slot
             self._report.add(
-                path, f"no input is called {shown(match[1])}", "an input", nearest(match[1], self._inputs)
+                path,
+                f"no input is called {shown(match[1])}",
+                "an input",
+                self._report.hint(match[1], self._inputs),
             )
         elif match := OUTPUT_SELECTOR.match(selector):
             made = self._made.get(match[1])
@@ -177,7 +180,10 @@ class _Compiler:
             elif made is not None:
                 words = f"one of {', '.join(made)}" if made else "a step that has outputs"
                 self._report.add(
-                    path, f"{shown(match[1])} has no output {shown(match[2])}", words, nearest(match[2], made)
+                    path,
+                    f"{shown(match[1])} has no output {shown(match[2])}",
+                    words,
+                    self._report.hint(match[2], made),
                 )
         else:
             self._report.wrong(path, selector, "$inputs.<input> or $steps.<step>.<output>")

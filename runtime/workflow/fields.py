@@ -6,7 +6,7 @@ A literal type reads the JSON of a definition into what the block works with, an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,10 @@ MAX_PROBLEMS = 200
 """A definition that is wrong in more places than this is not read further."""
 
 
+MAX_HINTED = 40
+"""Only so many problems come with the nearest name."""
+
+
 @dataclass
 class Report:
     """Collects problems; beyond `MAX_PROBLEMS` they are only counted."""
@@ -69,6 +73,10 @@ class Report:
             self.problems.append(Problem(path, reason, message, expected, remedy))
         else:
             self.left_out += 1
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """The nearest known name; looked for as long as there are few problems, because it takes its time."""
+        return nearest(name, known) if len(self.problems) < MAX_HINTED else ""
 
     def wrong(self, path: str, value: object, expected: str, remedy: str = "") -> None:
         """A value that cannot be used."""
