@@ -47,7 +47,7 @@ def open_camera(camera: CameraSource) -> Source:
 
 def _capture(camera: CameraSource, kind: Kind) -> cv2.VideoCapture:
     # What went wrong is told once, as the camera's state; the libraries would repeat it on every try.
-    cv2.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_FATAL)
     if kind is Kind.DEVICE:
         text = camera.source.strip()

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 import time
 import uuid
 
@@ -26,6 +27,7 @@ from wire.reasons import Reason
 
 START_DEADLINE_S = 30.0
 ATTACH_DEADLINE_S = 10.0
+CRASHED_STATUS = 70
 REFUSED_STATUS = 3
 """Exit status of a pipeline that cannot work with what it was given; starting it again would not help."""
 
@@ -70,11 +72,19 @@ def work(link: Link, termination: Termination) -> int:
     ).run()
 
 
+def crash(failed: threading.ExceptHookArgs) -> None:
+    """A thread that died of a defect takes the process with it: the agent reports it and starts a new one."""
+    sys.__excepthook__(failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
+    sys.stderr.flush()
+    os._exit(CRASHED_STATUS)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m runtime.pipeline", description="one camera's process")
     parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the agent")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    threading.excepthook = crash
     # The engine has the other cores; OpenCV's own threads would only steal from it.
     cv2.setNumThreads(1)
     link = Link(arguments.link_fd)
