@@ -6,7 +6,7 @@ A literal type reads the JSON of a definition into what the block works with, an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -365,11 +365,3 @@ def dictionary(name: str, *, required: bool = True) -> Field:
     return Field(
         name, kinds(ANY), Anything(), required=required, default=None if required else {}, shape="dict"
     )
-
-
-def expected_names(fields: Sequence[Field]) -> str:
-    return ", ".join(f.name for f in fields)
-
-
-def defaults(fields: Sequence[Field]) -> Mapping[str, Any]:
-    return {f.name: f.default for f in fields if not f.required}
