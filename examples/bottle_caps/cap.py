@@ -238,21 +238,25 @@ def _dent(disc: _Disc, rng: np.random.Generator) -> _Dent:
 def _scratch(
     disc: _Disc, height: Floats, albedo: Floats, gloss: Floats, look: CapLook, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Two to four grooves down to the metal, roughly along each other, each slightly bent."""
+    """Three or four grooves down to the metal, roughly along each other, each slightly bent, with a dark burr beside it."""
     heading = rng.uniform(0, math.pi)
-    groove = np.zeros_like(disc.r)
-    for _ in range(int(rng.integers(2, 5))):
-        u, v = disc.turned(heading + rng.normal(0, 0.16))
-        offset, bend, width = rng.uniform(-0.5, 0.5), rng.normal(0, 0.18), rng.uniform(0.030, 0.048)
-        middle, half = rng.uniform(-0.15, 0.15), rng.uniform(0.45, 0.75)
+    count = int(rng.integers(3, 5))
+    groove, burr = np.zeros_like(disc.r), np.zeros_like(disc.r)
+    for offset in np.linspace(-0.36, 0.36, count) + rng.uniform(-0.12, 0.12, count):
+        u, v = disc.turned(heading + rng.normal(0, 0.14))
+        bend, width = rng.normal(0, 0.16), rng.uniform(0.032, 0.046)
+        middle, half = rng.uniform(-0.15, 0.15), rng.uniform(0.50, 0.80)
         across = np.abs(v - np.float32(offset) - np.float32(bend) * u * u)
-        ragged = 1 + 0.25 * np.sin(u * np.float32(rng.uniform(30, 60)) + np.float32(rng.uniform(0, 6)))
-        line = 1 - _step(0.6, 1.3, across / (np.float32(width) * ragged))
-        line = line * (1 - _step(half - 0.12, half, np.abs(u - np.float32(middle))))
-        groove = np.maximum(groove, line)
-    groove = groove * (1 - _step(0.90, 0.97, disc.r))
+        ragged = 1 + 0.14 * np.sin(u * np.float32(rng.uniform(7, 15)) + np.float32(rng.uniform(0, 6)))
+        across = across / (np.float32(width) * ragged)
+        within = 1 - _step(half - 0.12, half, np.abs(u - np.float32(middle)))
+        groove = np.maximum(groove, (1 - _step(0.6, 1.2, across)) * within)
+        burr = np.maximum(burr, (1 - _step(1.4, 2.2, across)) * within)
+    face = 1 - _step(0.92, 0.98, disc.r)
+    groove, burr = groove * face, burr * face
     light_paint = float(np.mean(_PAINTS[look.brand][0])) > 170
-    metal = _colour((88, 90, 92)) if light_paint else _colour((232, 236, 240))
+    metal = _colour((52, 54, 56)) if light_paint else _colour((236, 240, 244))
+    albedo = _mix(albedo, _colour((30, 30, 34)), 0.42 * burr)
     return height - 0.02 * groove, _mix(albedo, metal, 0.95 * groove), np.maximum(gloss, groove)
 
 

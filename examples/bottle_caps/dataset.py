@@ -24,7 +24,7 @@ PAD = 114
 GAIN = min(INPUT_WIDTH_PX / WIDTH_PX, INPUT_HEIGHT_PX / HEIGHT_PX)
 TRAINING_SEEDS = range(1_000, 9_000)
 HELD_OUT_SEEDS = range(10_000, 11_000)
-BALANCED = ("good", "good", "scratched", "dented", "misprinted", "no_liner")
+BALANCED = ("good", "good", "scratched", "scratched", "dented", "misprinted", "no_liner")
 """The deck of the training scenes: defects are more frequent than on a real belt."""
 MOST_CAPS = 16
 """Rows of a frame's labels; a picture never holds more."""

@@ -1,6 +1,6 @@
 """A small anchor-free detector with the outputs of the family `yolox`. Needs PyTorch, as `train.py` does, and nothing else here does.
 
-A residual backbone, one top-down path, one head shared by strides 8, 16 and 32. A row of the output is, for one cell: the
+A residual backbone, one top-down path, a head for each of strides 8, 16 and 32. A row of the output is, for one cell: the
 centre's offset from the cell's corner in cells, the logarithm of the size in cells, objectness, class scores.
 """
 
@@ -47,7 +47,7 @@ class CapDetector(nn.Module):
         self.stage16 = nn.Sequential(convolution(48, 72, 3, 2), Residual(72), Residual(72))
         self.stage32 = convolution(72, 72, 3, 2)
         self.lateral = nn.ModuleList(convolution(c, 48, 1) for c in (48, 72, 72))
-        self.head = convolution(48, 48)
+        self.head = nn.ModuleList(convolution(48, 48) for _ in STRIDES)
         self.boxes = nn.Conv2d(48, 4, 1)
         self.scores = nn.Conv2d(48, 1 + classes, 1)
         nn.init.constant_(self.scores.bias, -4.0)  # type: ignore[arg-type]
@@ -58,10 +58,11 @@ class CapDetector(nn.Module):
         at32 = self.lateral[2](self.stage32(at16))
         at16 = self.lateral[1](at16) + functional.interpolate(at32, scale_factor=2.0, mode="nearest")
         at8 = self.lateral[0](at8) + functional.interpolate(at16, scale_factor=2.0, mode="nearest")
-        return torch.cat([self._rows(level) for level in (at8, at16, at32)], dim=1)
+        return torch.cat([self._rows(i, level) for i, level in enumerate((at8, at16, at32))], dim=1)
 
-    def _rows(self, level: Tensor) -> Tensor:
-        features = self.head(level)
+    def _rows(self, index: int, level: Tensor) -> Tensor:
+        """(N, cells, 5 + classes). Normalisation needs a head of its own for each level: their statistics differ."""
+        features = self.head[index](level)
         scores = self.scores(features)
         if not self.training:
             scores = torch.sigmoid(scores)
