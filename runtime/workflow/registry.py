@@ -17,8 +17,10 @@ MODULES = (
     "flow",
     "formatters",
     "fusion",
+    "majority",
     "measure",
     "models",
+    "pictures",
     "tracking",
     "transformations",
 )
