@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -79,7 +78,8 @@ _NAMED = {
 }
 _HEX = re.compile(r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")
 _RGB = re.compile(r"^rgb\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)$")
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT = 0
+"""cv2.FONT_HERSHEY_SIMPLEX; cv2 is imported only where something is drawn."""
 _LABELS = (
     "Class",
     "Confidence",
@@ -203,6 +203,8 @@ class BoundingBoxes(_Drawing):
         roundness: float,
         **_: Any,
     ) -> None:
+        import cv2
+
         colours = colours_of(predictions, color_palette, custom_colors, color_axis)
         for box, bgr in zip(predictions.xyxy.astype(int).tolist(), colours, strict=True):
             radius = int(min(box[2] - box[0], box[3] - box[1]) / 2 * roundness)
@@ -213,6 +215,8 @@ class BoundingBoxes(_Drawing):
 
 
 def _round_frame(canvas: Pixels, box: Sequence[int], radius: int, bgr: Bgr, thickness: int) -> None:
+    import cv2
+
     x1, y1, x2, y2 = box
     for start, end in (
         ((x1 + radius, y1), (x2 - radius, y1)),
@@ -310,6 +314,8 @@ class Plate:
 
     @property
     def text_wh(self) -> tuple[int, int]:
+        import cv2
+
         (width, height), _ = cv2.getTextSize(self._plain, _FONT, self.scale, self.thickness)
         return int(width), int(height)
 
@@ -330,6 +336,8 @@ class Plate:
         )
 
     def draw(self, canvas: Pixels, corner: tuple[int, int], text_bgr: Bgr, plate_bgr: Bgr) -> None:
+        import cv2
+
         (left, top), (width, height) = corner, self.text_wh
         far = (left + width + 2 * self.padding_px, top + height + 2 * self.padding_px)
         cv2.rectangle(canvas, corner, far, plate_bgr, cv2.FILLED)
@@ -367,6 +375,8 @@ class CountingLine(_Drawing):
         count_out: int,
         opacity: float,
     ) -> None:
+        import cv2
+
         line = np.asarray(zone, np.float64)
         if line.shape != (2, 2) or not np.isfinite(line).all() or np.abs(line).max() > 1e6:
             raise StepFailed(f"zone takes two points [[x, y], [x, y]], got {shown(zone)}")
