@@ -40,6 +40,7 @@ class Link:
         self.dropped_statistics = 0
         self._max_pending_bytes = max_pending_bytes
         self._lines = local.Lines()
+        self._unread: list[local.Message] = []
         self._pending: deque[memoryview] = deque()
         self._pending_bytes = 0
 
@@ -101,7 +102,12 @@ class Link:
                 self._lose()
                 break
             lines += self._lines.feed(data)
-        return [local.decode(line) for line in lines]
+        unread, self._unread = self._unread, []
+        return unread + [local.decode(line) for line in lines]
+
+    def put_back(self, messages: list[local.Message]) -> None:
+        """Have the next `receive` give these first. They do not make the descriptor readable."""
+        self._unread = messages + self._unread
 
     def wait(self, timeout_s: float) -> list[local.Message]:
         """As `receive`, but wait for the first bytes.

@@ -225,11 +225,12 @@ def receive_load(link: Link, clock: Callable[[], float] = time.monotonic) -> loc
     """The first message, or None when the agent goes away or stays silent."""
     deadline_mono = clock() + LOAD_DEADLINE_S
     while not link.closed and (left_s := deadline_mono - clock()) > 0:
-        for message in link.wait(left_s):
+        messages = link.wait(left_s)
+        if any(isinstance(message, local.Stop) for message in messages):
+            return None
+        for message in messages:
             if isinstance(message, local.Load):
                 return message
-            if isinstance(message, local.Stop):
-                return None
     return None
 
 

@@ -19,7 +19,7 @@ from runtime.lifeline import Termination, hold
 from runtime.link import Link
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.active import SLOTS, activate
-from runtime.pipeline.chores import Chores
+from runtime.pipeline.chores import Chores, refusal
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
 from wire import local
@@ -37,11 +37,13 @@ def attach(model: local.ModelBinding) -> AttachedEngine:
 
 
 def receive_start(link: Link) -> local.Start | None:
-    """The first message, or None when the agent goes away or stays silent."""
+    """The first message, or None when the agent goes away or stays silent. What came with it is left for the loop."""
     deadline_mono = time.monotonic() + START_DEADLINE_S
     while not link.closed and time.monotonic() < deadline_mono:
-        for message in link.wait(0.5):
+        messages = link.wait(0.5)
+        for index, message in enumerate(messages):
             if isinstance(message, local.Start):
+                link.put_back(messages[index + 1 :])
                 return message
     return None
 
@@ -56,8 +58,7 @@ def work(link: Link, termination: Termination) -> int:
         active = activate(start.binding, camera, attach, 0.0)
         reader = CameraReader(camera, open_camera)
     except RuntimeFault as e:
-        problems = [problem.to_json() for problem in e.problems]
-        link.send(local.NotPrepared("", e.reason.value, str(e), problems))
+        link.send(refusal("", e))
         link.flush(deadline_s=1.0)
         return REFUSED_STATUS
     except Exception as e:  # the boundary: a plug-in block may raise anything

@@ -76,6 +76,39 @@ class Active:
                 engine.close()
 
 
+class Candidate:
+    """The binding that is being prepared, until it is taken or given up. What comes alive too late is closed at once."""
+
+    def __init__(self) -> None:
+        self._ticket = ""
+        self._active: Active | None = None
+
+    @property
+    def living(self) -> list[Active]:
+        """The binding, once it has come alive."""
+        return [self._active] if self._active else []
+
+    def expect(self, ticket: str) -> None:
+        """Wait for the binding of this ticket, for none where it is empty; another one is given up."""
+        if self._active is not None:
+            self._active.close()
+        self._ticket, self._active = ticket, None
+
+    def arrived(self, ticket: str, active: Active) -> None:
+        """A binding has come alive."""
+        if ticket != self._ticket or self._active is not None:
+            active.close()
+            return
+        self._active = active
+
+    def take(self, ticket: str) -> Active | None:
+        """The binding of this ticket, which is the caller's from now on; None where it is not there."""
+        if ticket != self._ticket or self._active is None:
+            return None
+        active, self._ticket, self._active = self._active, "", None
+        return active
+
+
 def read_workflow(path: str, binding: Binding) -> Graph:
     """Compile the workflow of a binding.
 

@@ -14,7 +14,16 @@ from wire import local
 from wire.reasons import Reason
 
 MAX_WAITING = 8
+MAX_PROBLEMS = 100
+MAX_MESSAGE_CHARS = 4000
+"""Of a refusal. A person reads the first few; a line of the link holds 1 MiB."""
 Done = tuple[local.Message, "Active | None"]
+
+
+def refusal(ticket: str, fault: RuntimeFault) -> local.NotPrepared:
+    """Why a binding cannot be prepared, short enough for the link and for reported state."""
+    problems = [problem.to_json() for problem in fault.problems[:MAX_PROBLEMS]]
+    return local.NotPrepared(ticket, fault.reason.value, str(fault)[:MAX_MESSAGE_CHARS], problems)
 
 
 class Chores:
@@ -65,8 +74,7 @@ class Chores:
         try:
             return local.Prepared(message.ticket), self._activate(message.binding)
         except RuntimeFault as e:
-            problems = [problem.to_json() for problem in e.problems]
-            return local.NotPrepared(message.ticket, e.reason.value, str(e), problems), None
+            return refusal(message.ticket, e), None
         except (
             Exception
         ) as e:  # the boundary: a plug-in block may raise anything, and the old binding must go on

@@ -14,6 +14,8 @@ from wire.local import Event
 
 MAX_HELD = 2000
 MAX_HELD_BYTES = 16 * 1024 * 1024
+MAX_EVENT_BYTES = 256 * 1024
+"""An event travels as one message, which may not be longer; a longer line would even cost the process its link."""
 WINDOW = 256
 """Events that may be on their way to the agent at once."""
 VOLATILE = frozenset({"detection_id", "inference_id", "parent_id", "root_parent_id", "time"})
@@ -74,23 +76,31 @@ class Held:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._sent)
 
-    def add(self, body: dict[str, Any], size_bytes: int) -> None:
-        """Hold a new event; the oldest that has not been sent gives way where there are too many."""
+    def add(self, body: dict[str, Any], size_bytes: int) -> bool:
+        """Hold a new event; the oldest that has not been sent gives way where there are too many.
+
+        False where it is itself longer than a message may be: it is dropped, and counted.
+        """
         self._number += 1
+        if size_bytes > MAX_EVENT_BYTES:
+            self.dropped += 1
+            return False
         event = Event(self._number, f"{self._prefix}-{self._number}", self._camera, body)
         self._waiting.append((event, size_bytes))
         self._bytes += size_bytes
         while (len(self) > MAX_HELD or self._bytes > MAX_HELD_BYTES) and self._waiting:
             self._bytes -= self._waiting.popleft()[1]
             self.dropped += 1
+        return True
 
-    def due(self) -> list[Event]:
-        """What may be sent now; each is returned once."""
+    def due(self, room_bytes: int) -> list[Event]:
+        """What may be sent now, until it takes so many bytes (the last one may go beyond); each is returned once."""
         events = []
-        while self._waiting and len(self._sent) < WINDOW:
+        while self._waiting and len(self._sent) < WINDOW and room_bytes > 0:
             entry = self._waiting.popleft()
             self._sent.append(entry)
             events.append(entry[0])
+            room_bytes -= entry[1]
         return events
 
     def kept(self, number: int) -> None:

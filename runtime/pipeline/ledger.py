@@ -39,6 +39,7 @@ class Ledger:
         self.blind_since_mono = started_mono
         self.first_result_mono = 0.0
         self.last_result_mono = 0.0
+        self._ended = False
         self._recent: deque[tuple[float, float]] = deque(maxlen=WINDOW_FRAMES)
 
     @property
@@ -71,6 +72,8 @@ class Ledger:
 
     def blind(self, cause: Reason, at_mono: float) -> None:
         """The camera cannot be watched, for this cause, since its last result."""
+        if self._ended:
+            return
         if not self.blind_cause:
             self.blind_cause = cause.value
             self.blind_since_mono = self.last_result_mono or at_mono
@@ -78,7 +81,8 @@ class Ledger:
             self.blind_cause = cause.value
 
     def ended(self) -> None:
-        """A file has come to its end: there is nothing left to be blind for."""
+        """A file has come to its end: there is nothing left to be blind for, whatever becomes of its last frames."""
+        self._ended = True
         self.blind_cause, self.blind_since_mono = "", 0.0
 
     def rates(self, at_mono: float) -> Rates:

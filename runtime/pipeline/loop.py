@@ -16,9 +16,9 @@ from runtime.camera.reader import CameraReader, Frame
 from runtime.camera.source import Pace, pace_of
 from runtime.lifeline import Termination
 from runtime.link import Link
-from runtime.pipeline.active import Active
+from runtime.pipeline.active import Active, Candidate
 from runtime.pipeline.chores import Chores
-from runtime.pipeline.events import Held
+from runtime.pipeline.events import MAX_EVENT_BYTES, Held
 from runtime.pipeline.ledger import Ledger
 from runtime.pipeline.snapshot import Seen
 from runtime.pipeline.swap import SwapRecord
@@ -74,7 +74,7 @@ class PipelineLoop:
         self._ledger = Ledger(time.monotonic())
         self._under_way: deque[UnderWay] = deque()
         self._retiring: list[tuple[str, Active]] = []
-        self._prepared: tuple[str, Active] | None = None
+        self._candidate = Candidate()
         self._record: SwapRecord | None = None
         self._announce: str = ""
         self._camera = local.CameraState("opening")
@@ -128,8 +128,7 @@ class PipelineLoop:
         return min([self._next_stats_mono, *due_mono])
 
     def _living(self) -> list[Active]:
-        prepared = [self._prepared[1]] if self._prepared else []
-        return [self._active, *prepared, *(active for _, active in self._retiring)]
+        return [self._active, *self._candidate.living, *(active for _, active in self._retiring)]
 
     def _may_begin(self) -> bool:
         if len(self._under_way) >= DEPTH or self._stopping_mono:
@@ -146,7 +145,6 @@ class PipelineLoop:
     def _begin_waiting(self) -> None:
         self._reader.clear()
         while self._may_begin() and (frame := self._reader.take()) is not None:
-            self._last_frame_mono = time.monotonic()
             run = self._active.begin(frame, self._camera.fps)
             self._active.in_flight += 1
             self._under_way.append(UnderWay(frame, self._active, run, time.monotonic() + ANSWER_DEADLINE_S))
@@ -200,7 +198,12 @@ class PipelineLoop:
             "outputs": outputs,
             "errors": errors,
         }
-        self._held.add(body, len(json.dumps(body)))
+        size_bytes = len(json.dumps(body))
+        if not self._held.add(body, size_bytes):
+            text = (
+                f"an event of {size_bytes} bytes was dropped; at most {MAX_EVENT_BYTES} travel: put out less"
+            )
+            self._step_messages["event"] = text
 
     def _note_swap(self, done: UnderWay, done_mono: float) -> None:
         if self._record is None:
@@ -221,6 +224,9 @@ class PipelineLoop:
 
     def _take_news(self) -> None:
         states, skipped, total = self._reader.news()
+        if total > self._ledger.frames:
+            # Frames that a policy skips are a sign of life too.
+            self._last_frame_mono = time.monotonic()
         self._ledger.frames_seen(total, skipped)
         for state in states:
             self._camera = state
@@ -247,13 +253,13 @@ class PipelineLoop:
             if isinstance(message, local.EventsKept):
                 self._held.kept(message.number)
             elif isinstance(message, local.Prepare):
-                self._drop_prepared()
+                self._candidate.expect(message.ticket)
                 self._record = self._new_record(message.ticket)
                 self._chores.prepare(message)
             elif isinstance(message, local.Commit):
                 self._commit(message.ticket)
             elif isinstance(message, local.Abandon):
-                self._drop_prepared()
+                self._candidate.expect("")
                 self._record = None
             elif isinstance(message, local.TakeSnapshot):
                 self._chores.snapshot(message, self._seen)
@@ -263,7 +269,7 @@ class PipelineLoop:
             self._stopping_mono = time.monotonic()
         for reply, active in self._chores.done():
             if active is not None and isinstance(reply, local.Prepared):
-                self._prepared = (reply.ticket, active)
+                self._candidate.arrived(reply.ticket, active)
             self._link.send(reply)
         return not self._link.closed
 
@@ -273,22 +279,16 @@ class PipelineLoop:
         )
 
     def _commit(self, ticket: str) -> None:
-        if self._prepared is None or self._prepared[0] != ticket:
+        active = self._candidate.take(ticket)
+        if active is None:
             message = f"ticket {ticket!r} is not prepared"
             self._link.send(local.NotPrepared(ticket, Reason.SWITCH_FAILED.value, message))
             return
-        _, active = self._prepared
-        self._prepared = None
         active.executor.adopt(self._active.executor)
         self._retiring.append((ticket, self._active))
         self._active = active
         self._announce = ticket
         self._record = self._record or self._new_record(ticket)
-
-    def _drop_prepared(self) -> None:
-        if self._prepared is not None:
-            self._prepared[1].close()
-            self._prepared = None
 
     def _retire(self) -> None:
         for entry in [entry for entry in self._retiring if entry[1].in_flight == 0]:
@@ -304,9 +304,8 @@ class PipelineLoop:
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        if self._link.pending_bytes < MAX_LINK_BACKLOG_BYTES:
-            for event in self._held.due():
-                self._link.send(event)
+        for event in self._held.due(MAX_LINK_BACKLOG_BYTES - self._link.pending_bytes):
+            self._link.send(event)
         at_mono = time.monotonic()
         if at_mono >= self._next_stats_mono:
             self._next_stats_mono = at_mono + STATS_S
@@ -349,7 +348,6 @@ class PipelineLoop:
         self._link.send(self._stats(time.monotonic()))
         self._link.flush()
         self._reader.stop()
-        self._drop_prepared()
         for active in self._living():
             active.close()
         return True

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.pipeline import events
-from runtime.pipeline.events import Held, Policy
+from runtime.pipeline.events import MAX_EVENT_BYTES, Held, Policy
+
+ROOM = 1_000_000
 
 
 def test_every_result_is_sent_where_the_policy_says_so() -> None:
@@ -39,15 +41,15 @@ def test_events_are_numbered_and_their_ids_unique() -> None:
     held = Held("boot", "door")
     for _ in range(3):
         held.add({}, 10)
-    assert [(e.number, e.id) for e in held.due()] == [(1, "boot-1"), (2, "boot-2"), (3, "boot-3")]
-    assert held.due() == []
+    assert [(e.number, e.id) for e in held.due(ROOM)] == [(1, "boot-1"), (2, "boot-2"), (3, "boot-3")]
+    assert held.due(ROOM) == []
 
 
 def test_what_the_agent_kept_is_let_go() -> None:
     held = Held("boot", "door")
     for _ in range(3):
         held.add({}, 10)
-    held.due()
+    held.due(ROOM)
     held.kept(2)
     assert (len(held), held.kept_total) == (1, 2)
 
@@ -60,7 +62,7 @@ def test_no_event_is_lost_without_being_counted(steps: list[str]) -> None:
         if step == "add":
             held.add({}, 1)
         elif step == "send":
-            sent += [event.number for event in held.due()]
+            sent += [event.number for event in held.due(ROOM)]
         elif sent:
             held.kept(sent[-1])
     assert held.kept_total + len(held) + held.dropped == held.total
@@ -72,4 +74,20 @@ def test_a_stuck_agent_costs_the_oldest_unsent_events_and_they_are_counted() -> 
     for _ in range(events.MAX_HELD + 5):
         held.add({}, 1)
     assert (len(held), held.dropped) == (events.MAX_HELD, 5)
-    assert held.due()[0].number == 6
+    assert held.due(ROOM)[0].number == 6
+
+
+def test_what_is_sent_at_once_stays_within_the_room_of_the_link() -> None:
+    held = Held("b", "c")
+    for _ in range(5):
+        held.add({}, 1000)
+    assert [event.number for event in held.due(1500)] == [1, 2]
+    assert held.due(0) == []
+    assert [event.number for event in held.due(ROOM)] == [3, 4, 5]
+
+
+def test_an_event_longer_than_a_message_is_dropped_and_counted() -> None:
+    held = Held("b", "c")
+    assert not held.add({}, MAX_EVENT_BYTES + 1)
+    assert held.add({}, MAX_EVENT_BYTES)
+    assert (held.total, held.dropped, [event.number for event in held.due(ROOM)]) == (2, 1, [2])

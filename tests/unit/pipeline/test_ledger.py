@@ -69,3 +69,12 @@ def test_rates_cover_the_last_ten_seconds_only() -> None:
     rates = ledger.rates(30.0)
     assert 9.5 <= rates.fps <= 10.5
     assert rates.latency_p95_ms == 20.0
+
+
+def test_the_last_frames_of_an_ended_file_leave_nobody_blind() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(1.0, 1.0)
+    ledger.ended()
+    ledger.unanswered(Reason.ENGINE_DOWN, 2.0)
+    assert ledger.no_answer == {"engine-down": 1}
+    assert ledger.blind_cause == ""
