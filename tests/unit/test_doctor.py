@@ -11,14 +11,23 @@ from outrider.cli import main
 from outrider.commands import doctor
 
 
-def test_every_finding_has_a_known_state_and_a_remedy_where_it_is_not_ok(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_finding_has_a_known_state_and_a_remedy_where_it_is_not_ok(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     main(["doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)
-    assert {finding["what"] for finding in findings} >= {"machine", "onnxruntime", "NVIDIA driver", "mosquitto"}
+    assert {finding["what"] for finding in findings} >= {
+        "machine",
+        "onnxruntime",
+        "NVIDIA driver",
+        "mosquitto",
+    }
     assert {finding["state"] for finding in findings} <= {"ok", "warning", "fault"}
 
 
-def test_a_missing_onnxruntime_is_a_fault_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_onnxruntime_is_a_fault_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     finding = doctor.inference()
     assert finding.state == "fault"
