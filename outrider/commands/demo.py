@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -10,8 +11,12 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outrider.demo.processes import DemoFailed
+
+if TYPE_CHECKING:
+    from outrider.demo.story import Story
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,36 +43,60 @@ def run(args: argparse.Namespace) -> int:
     from outrider.demo.stage import Stage
     from outrider.demo.story import Story, Wishes
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    root = Path(tempfile.mkdtemp(prefix="outrider-demo-"))
-    stage = Stage(root)
     wishes = Wishes(
         args.source, args.model, args.swap_model, args.labels, not args.once, args.duration, args.swap_after
     )
-    story = Story(stage, wishes, lambda text: print(text, flush=True))
-    status = 0
-    try:
-        story.set_up()
-        story.watch()
-        story.close()
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        story.close()
-    except DemoFailed as e:
-        print(f"outrider demo: {e}", file=sys.stderr)
-        status = 1
-    finally:
-        print("ending every process …", flush=True)
-        stage.stop()
-        if args.keep:
-            print(f"state and logs are in {root}")
-        else:
-            shutil.rmtree(root, ignore_errors=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.ExitStack() as cleaning:
+        cleaning.callback(_restore_signals)
+        root = Path(tempfile.mkdtemp(prefix="outrider-demo-"))
+        cleaning.callback(_remove, root, args.keep)
+        stage = Stage(root)
+        cleaning.callback(stage.stop)
+        cleaning.callback(_ending)
+        story = Story(stage, wishes, lambda text: print(text, flush=True))
+        status = _play(story)
     if status == 0:
         print(story.report())
         if args.json:
             args.json.write_text(json.dumps(dataclasses.asdict(story.summary)))
     return status
+
+
+def _play(story: Story) -> int:
+    try:
+        story.set_up()
+        story.watch()
+    except KeyboardInterrupt:
+        _ignore_signals()
+    except DemoFailed as e:
+        print(f"outrider demo: {e}", file=sys.stderr)
+        return 1
+    story.close()
+    return 0
+
+
+def _ending() -> None:
+    """From here on a second Ctrl-C must not cut the cleaning short."""
+    _ignore_signals()
+    print("ending every process …", flush=True)
+
+
+def _remove(root: Path, keep: bool) -> None:
+    if keep:
+        print(f"state and logs are in {root}")
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _restore_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupt(*_: object) -> None:

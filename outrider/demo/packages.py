@@ -8,6 +8,7 @@ from pathlib import Path
 
 from outrider.demo.processes import DemoFailed
 from outrider.demo.stage import outrider
+from wire.source import EXPECTED, Kind, kind_of
 
 OTHER_SCORE = "0.5"
 """The threshold of the second version where the user gave one model only."""
@@ -47,7 +48,7 @@ def _pack(model: Path, name: str, golden: Path | None, labels: str, into: Path, 
     arguments = ["model", "pack", str(model), "--out", str(into / name), "--name", model.stem, *more]
     arguments += ["--golden", str(golden)] if golden else ["--no-golden"]
     arguments += ["--labels", labels] if labels else []
-    outrider(*arguments)
+    outrider(*arguments, temporary=into)
     return Version(into / name, name, model.stem)
 
 
@@ -63,14 +64,28 @@ def _raised(package: Path, into: Path) -> Path:
 
 
 def golden_frame(source: str, into: Path) -> Path | None:
-    """A frame from a third into the file as PNG, for the golden check; None for what is no readable file."""
+    """A frame from a third into the file as PNG, for the golden check; None for a source that is no file.
+
+    :raises DemoFailed: the source is of no known form, not there, or no video
+    """
     import cv2
 
-    if not Path(source).is_file():
+    kind = kind_of(source)
+    if kind is None:
+        raise DemoFailed(f"SOURCE {source!r} is of no known form; expected {EXPECTED}")
+    if kind is not Kind.FILE:
         return None
-    capture = cv2.VideoCapture(source)
-    capture.set(cv2.CAP_PROP_POS_FRAMES, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // 3)
+    path = Path(source.removeprefix("file://")).expanduser()
+    if not path.is_file():
+        raise DemoFailed(f"no video at {path}; expected {EXPECTED}")
+    capture = cv2.VideoCapture(str(path))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) // 3)
     ok, image = capture.read()
+    if not ok:
+        capture.open(str(path))
+        ok, image = capture.read()
     capture.release()
-    path = into / "golden.png"
-    return path if ok and cv2.imwrite(str(path), image) else None
+    if not ok:
+        raise DemoFailed(f"{path} cannot be read as a video; give one that ffmpeg can play")
+    golden = into / "golden.png"
+    return golden if cv2.imwrite(str(golden), image) else None

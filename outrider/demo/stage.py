@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +30,7 @@ FAILED_PHASES = frozenset({"REJECTED", "ROLLED_BACK"})
 class Stage:
     """Starts the parts one by one and asks them how they are. `root` is a directory of its own.
 
-    `stop` ends every process; the directory is the caller's to remove.
+    `stop` ends every process and removes the directory of the agent's sockets; `root` is the caller's to remove.
     """
 
     def __init__(self, root: Path, device: str = "demo") -> None:
@@ -57,6 +59,11 @@ class Stage:
             raise DemoFailed("the control plane has not been started")
         return self.client
 
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Temporary files go below the root, so that a child that is killed leaves nothing elsewhere."""
+        return {"TMPDIR": str(self.root)}
+
     # --- starting -----------------------------------------------------------------------------------------------------
 
     def start_plane(self, readers: dict[str, str] | None = None) -> None:
@@ -73,12 +80,13 @@ class Stage:
             "--broker-port",
             "0",
             "--no-user-config",
+            temporary=self.root,
         )
         if readers:
             config = load(DataDir(data))
             broker = config.broker.model_copy(update={"readers": readers})
             save(DataDir(data), config.model_copy(update={"broker": broker}))
-        self.processes.start("control-plane", ["fleet", "serve", str(data)])
+        self.processes.start("control-plane", ["fleet", "serve", str(data)], self._environment)
         self.plane = self.wait("the control plane", lambda: _read(data / "serve.json"))
         token = (data / "admin-token").read_text().strip()
         self.client = Client(Access(self.plane["url"], token))
@@ -93,7 +101,8 @@ class Stage:
             "clock_synced": True,
         }
         self.config.write_text(tomli_w.dumps(config))
-        outrider("agent", "enroll", "--config", str(self.config), self.plane["url"], token)
+        arguments = ("agent", "enroll", "--config", str(self.config), self.plane["url"], token)
+        outrider(*arguments, temporary=self.root)
 
     @property
     def config(self) -> Path:
@@ -101,12 +110,13 @@ class Stage:
 
     def start_agent(self) -> int:
         """Start the agent and wait for its local address; its process id."""
-        pid = self.processes.start("agent", ["agent", "run", "--config", str(self.config)])
+        pid = self.processes.start("agent", ["agent", "run", "--config", str(self.config)], self._environment)
         self.wait("the agent", self.status)
         return pid
 
     def stop(self) -> None:
         self.processes.stop()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
         self._local.close()
         if self.client is not None:
             self.client.__exit__(None, None, None)
@@ -176,16 +186,21 @@ class Stage:
         raise DemoFailed(f"{what} did not come within {deadline_s:.0f} s; logs are in {self.logs}")
 
 
-def outrider(*arguments: str) -> str:
-    """Run `outrider ARGUMENTS` to its end; what it printed.
+def outrider(*arguments: str, temporary: Path | None = None) -> str:
+    """Run `outrider ARGUMENTS` to its end; what it printed. Its temporary files go below `temporary`.
 
     :raises DemoFailed: it failed; the message is its own
     """
     done = subprocess.run(
-        [sys.executable, "-m", "outrider", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "outrider", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **({"TMPDIR": str(temporary)} if temporary else {})},
     )
     if done.returncode:
-        raise DemoFailed((done.stderr or done.stdout).strip() or f"outrider {' '.join(arguments)} failed")
+        words = (done.stderr or done.stdout).strip() or f"outrider {' '.join(arguments)} failed"
+        raise DemoFailed(words.removeprefix("outrider: "))
     return done.stdout
 
 

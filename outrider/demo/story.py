@@ -14,6 +14,8 @@ from typing import Any
 from outrider.demo.packages import Version, golden_frame, prepare
 from outrider.demo.processes import DemoFailed
 from outrider.demo.stage import Stage
+from wire.redact import redact
+from wire.source import Kind, kind_of
 
 CAMERA = "camera"
 MODEL_ID = "demo/1"
@@ -125,8 +127,9 @@ class Story:
     def _document(self) -> dict[str, Any]:
         wishes = self._wishes
         camera: dict[str, Any] = {"source": wishes.source, "loop": wishes.loop}
-        if Path(wishes.source).is_file():
-            camera |= {"source": str(Path(wishes.source).resolve()), "pace": "live"}
+        if kind_of(wishes.source) is Kind.FILE:
+            path = Path(wishes.source.removeprefix("file://")).expanduser()
+            camera |= {"source": str(path.resolve()), "pace": "live"}
         return {
             "cameras": {CAMERA: camera},
             "models": {"demo": {"model": self._registered[self._current]}},
@@ -142,7 +145,7 @@ class Story:
         blind = camera.get("blind_now") or {}
         if blind.get("cause") == "camera-unreachable" and blind.get("for_s", 0) > 20:
             raise DemoFailed(
-                f"the camera {self._wishes.source!r} cannot be opened; check the address, or give a file"
+                f"the camera {redact(self._wishes.source)!r} cannot be opened; check the address, or give a file"
             )
         return None
 
