@@ -98,7 +98,7 @@ class Updater:
             revision, Phase.REJECTED, reason.value, message, tuple(problem.to_json() for problem in problems)
         )
         if revision:
-            self._journal.note(outcome, self._clock.wall())
+            self._note(outcome)
         if self._task is None:
             self._set(
                 offered=revision or self.status.offered,
@@ -133,6 +133,8 @@ class Updater:
         self._next = desired
         self._offered.set()
         if self._task is not None and self._may_supersede:
+            # Once only: a second time would break off the end of its candidates.
+            self._may_supersede = False
             self._task.cancel()
 
     def _superseded(self, desired: Desired) -> None:
@@ -264,10 +266,7 @@ class Updater:
     ) -> None:
         code = reason.value if reason else None
         told = tuple(problem.to_json() for problem in problems)
-        try:
-            self._journal.note(Outcome(desired.revision, phase, code, message, told), self._clock.wall())
-        except OSError as e:
-            log.error("the journal cannot be written", extra={"cause": str(e)})
+        self._note(Outcome(desired.revision, phase, code, message, told))
         level = logging.INFO if phase is Phase.COMMITTED else logging.WARNING
         log.log(
             level,
@@ -275,6 +274,13 @@ class Updater:
             extra={"revision": desired.revision, "phase": phase.value, "reason": code, "cause": message},
         )
         self._set(phase=phase, reason=code, message=message, problems=told, progress=None)
+
+    def _note(self, outcome: Outcome) -> None:
+        """The row of an end, which holds also where the disk does not take it."""
+        try:
+            self._journal.note(outcome, self._clock.wall())
+        except OSError as e:
+            log.error("the journal cannot be written", extra={"cause": str(e)})
 
     def _set(self, **changes: Any) -> None:
         self.status = replace(self.status, **changes)

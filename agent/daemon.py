@@ -187,6 +187,7 @@ class Agent:
     def _open_http(self) -> bool:
         try:
             self._http.open()
+            write_atomic(self._config.run_dir / PORT_FILE, str(self._http.port).encode(), durable=False)
         except OSError as e:
             # Cameras must not depend on a port.
             log.error(
@@ -194,7 +195,6 @@ class Agent:
                 extra={"port": self._config.http_port, "cause": str(e)},
             )
             return False
-        write_atomic(self._config.run_dir / PORT_FILE, str(self._http.port).encode(), durable=False)
         log.info("local interface", extra={"url": f"http://{self._config.http_host}:{self._http.port}"})
         return True
 

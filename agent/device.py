@@ -111,6 +111,9 @@ class Device:
     async def end(self, *units: EngineUnit | PipelineUnit) -> None:
         """End units for good, together."""
         await asyncio.gather(*(self.supervisor.remove(unit.keeper) for unit in units))
+        for unit in units:
+            if isinstance(unit, PipelineUnit):
+                unit.clear()
 
     def keep_books_soon(self) -> None:
         """Pipelines have come or gone: write the books at the next tick."""
@@ -123,6 +126,8 @@ class Device:
     async def close(self) -> None:
         """End everything, then write the books for the last time."""
         await self.supervisor.close()
+        for unit in self.pipelines.values():
+            unit.clear()
         self._save_books(self._config.state_dir, durable=True)
         self._save_books(self._config.run_dir, durable=False)
 

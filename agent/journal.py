@@ -60,8 +60,11 @@ class Journal:
         self._db.close()
 
     def highest(self) -> int:
-        """The highest revision accepted so far; 0 before the first."""
-        (found,) = self._db.execute("SELECT coalesce(max(revision), 0) FROM revisions").fetchone()
+        """The highest revision accepted so far; 0 before the first.
+
+        :raises OSError: it cannot be read
+        """
+        ((found,),) = self._execute("SELECT coalesce(max(revision), 0) FROM revisions")
         return int(found)
 
     def accept(self, desired: Desired, at_wall: float) -> None:
@@ -91,11 +94,12 @@ class Journal:
 
     def outcome(self) -> Outcome | None:
         """How far the newest revision has come."""
-        row = self._db.execute(
+        rows = self._execute(
             "SELECT revision, phase, reason, message, problems FROM revisions ORDER BY revision DESC LIMIT 1"
-        ).fetchone()
-        if row is None:
+        )
+        if not rows:
             return None
+        row = rows[0]
         return Outcome(row[0], Phase(row[1]), row[2], row[3], tuple(json.loads(row[4])))
 
     def unfinished(self) -> Desired | None:
@@ -119,7 +123,7 @@ class Journal:
 
     def kept(self) -> list[Desired]:
         """The documents whose artifacts stay on the device: the committed ones, newest first, and one under way."""
-        names = [n for (n,) in self._db.execute("SELECT revision FROM committed ORDER BY n DESC LIMIT 16")]
+        names = [n for (n,) in self._execute("SELECT revision FROM committed ORDER BY n DESC LIMIT 16")]
         distinct = list(dict.fromkeys(names))[:KEPT_COMMITTED]
         found = [self._read(self._path(revision)) for revision in distinct]
         return [document for document in (*found, self.current(), self.unfinished()) if document is not None]
@@ -131,9 +135,9 @@ class Journal:
             if path.stem.isdigit() and int(path.stem) not in needed:
                 path.unlink(missing_ok=True)
 
-    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         try:
-            self._db.execute(statement, values)
+            return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as e:
             raise OSError(f"journal {self._dir / 'journal.db'}: {e}") from e
 

@@ -102,13 +102,17 @@ class Outbox:
         self._rows = 0
         self._dropped: dict[str, int] = {}
         self._next_prune_mono = 0.0
+        self._cause: Exception | None = None
         self.on_added: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Open the database; one that is damaged is put aside and a new one begun.
 
-        :raises OSError: the directory cannot be written
-        :raises sqlite3.Error: no database can be made there
+        Where it cannot be opened just now (a full or failing disk), that is tried again with every operation, and until
+        then operations fail: cameras must not depend on it.
+
+        :raises OSError: the damaged database cannot be put aside
+        :raises sqlite3.Error: no database can be made in its place
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
@@ -118,7 +122,8 @@ class Outbox:
     async def close(self) -> None:
         """Commit what waits and end the thread."""
         if self._thread.is_alive():
-            await asyncio.to_thread(self._waiting.put, None, True, JOIN_S)
+            with contextlib.suppress(queue.Full):
+                await asyncio.to_thread(self._waiting.put, None, True, JOIN_S)
             await asyncio.to_thread(self._thread.join, JOIN_S)
 
     def figures(self) -> Figures:
@@ -206,7 +211,6 @@ class Outbox:
     # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        assert self._loop is not None
         assert self._ready is not None
         try:
             db = self._open()
@@ -214,11 +218,20 @@ class Outbox:
             self._resolve([(self._ready, None, e)])
             return
         self._resolve([(self._ready, None, None)])
-        with contextlib.closing(db):
-            ended = False
-            while not ended:
-                batch, ended = self._batch()
+        ended = False
+        while not ended:
+            batch, ended = self._batch()
+            try:
+                db = db or self._open()
+            except (sqlite3.Error, OSError) as e:
+                self._fail(batch, e)
+                continue
+            if db is None:
+                self._fail(batch, self._cause)
+            else:
                 self._run_batch(db, batch)
+        if db is not None:
+            db.close()
 
     def _batch(self) -> tuple[list[_Operation], bool]:
         """The operations of the next transaction: waits for the first, then `commit_s` for more, unless one is in a hurry."""
@@ -250,14 +263,22 @@ class Outbox:
                 self._prune(db)
             db.execute("COMMIT")
         except sqlite3.Error as e:
-            log.error("outbox cannot be written", extra={"cause": str(e)})
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            self._count(db)
-            done = [
-                (operation.future, None, Degraded(Reason.DISK_FULL, f"outbox: {e}")) for operation in batch
-            ]
+            with contextlib.suppress(sqlite3.Error):
+                self._count(db)
+            self._fail(batch, e)
+            return
+        self._cause = None
         self._resolve(done, added=self._rows > before or any(value is True for _, value, _ in done))
+
+    def _fail(self, batch: list[_Operation], cause: Exception | None) -> None:
+        if cause is not None and str(cause) != str(self._cause):
+            log.error("outbox cannot be written", extra={"cause": str(cause)})
+        self._cause = cause
+        self._resolve(
+            [(operation.future, None, Degraded(Reason.DISK_FULL, f"outbox: {cause}")) for operation in batch]
+        )
 
     def _resolve(
         self, done: list[tuple[asyncio.Future[Any], Any, BaseException | None]], added: bool = False
@@ -277,9 +298,16 @@ class Outbox:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(settle)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection | None:
+        """The database; None where it cannot be opened just now."""
         try:
             return self._connect()
+        except sqlite3.OperationalError as e:
+            # The disk is full or fails; what the database holds is as good as before.
+            if str(e) != str(self._cause):
+                log.error("outbox cannot be opened", extra={"cause": str(e)})
+            self._cause = e
+            return None
         except sqlite3.DatabaseError as e:
             aside = self._path.with_name(f"{self._path.name}.damaged")
             log.error("outbox was damaged; a new one is begun", extra={"cause": str(e), "kept": str(aside)})

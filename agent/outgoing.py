@@ -15,7 +15,7 @@ from wire import local
 from wire.command import Response
 from wire.errors import TooLarge
 from wire.health import Health
-from wire.reported import Connection, Reported
+from wire.reported import Connection, ObjectState, Reported
 from wire.topics import DeviceTopics
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ RESPONSE_AGE_S = 3600.0
 PHASES_KEPT = 16
 """Reported states that wait while connected, so that every phase is seen; offline only the newest is worth anything."""
 PROBLEMS_KEPT = 20
+TEXT_KEPT_CHARS = 1000
+"""Of each text of a reported state that would be too large."""
 
 
 class Outgoing:
@@ -57,14 +59,15 @@ class Outgoing:
         return self._outbox.add(Kind.EVENT, event.id, self._topics.event(event.camera), payload)
 
     def reported(self, reported: Reported) -> None:
+        """Tell the state; what makes it longer than a message may be is cut short."""
         try:
             self._report(reported)
         except TooLarge:
-            self._report(
-                reported.model_copy(
-                    update={"problems": reported.problems[:PROBLEMS_KEPT], "workflows": {}, "cameras": {}}
-                )
-            )
+            try:
+                self._report(_shortened(reported))
+            except TooLarge as e:
+                self.too_large += 1
+                log.error("reported state is too large and not told", extra={"cause": str(e)})
 
     def health(self, health: Health) -> None:
         data = finite(health.to_json())
@@ -112,6 +115,22 @@ class Outgoing:
             log.error("message is lost", extra={"topic": topic, "cause": str(e)})
             return
         commit.add_done_callback(_log_loss)
+
+
+def _shortened(reported: Reported) -> Reported:
+    """The same, with few problems, short texts, and of the objects only models and pipelines."""
+    problems = tuple(
+        {key: item[:TEXT_KEPT_CHARS] if isinstance(item, str) else item for key, item in problem.items()}
+        for problem in reported.problems[:PROBLEMS_KEPT]
+    )
+    message = reported.message[:TEXT_KEPT_CHARS] if reported.message else None
+    kept = {"models": _quiet(reported.models), "pipelines": _quiet(reported.pipelines)}
+    left: dict[str, Any] = {"problems": problems, "message": message, "workflows": {}, "cameras": {}}
+    return reported.model_copy(update={**left, **kept})
+
+
+def _quiet(objects: dict[str, ObjectState]) -> dict[str, ObjectState]:
+    return {name: state.model_copy(update={"message": None}) for name, state in objects.items()}
 
 
 def _log_loss(commit: asyncio.Future[bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,10 @@ class PipelineUnit:
 
     def retry_s(self) -> float | None:
         return self._limits.refused_retry_s if self.refused else None
+
+    def clear(self) -> None:
+        """After its end for good: its directory goes."""
+        shutil.rmtree(self._run_dir, ignore_errors=True)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 

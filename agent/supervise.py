@@ -134,8 +134,10 @@ class Keeper:
             started_mono = self._clock.mono()
             try:
                 await self._live()
-            except AgentError as e:
+            except (AgentError, OSError) as e:
                 log.error("child cannot be started", extra={"child": self.part.name, "cause": str(e)})
+            except Exception:  # the supervision boundary: whatever it was, the child is started again
+                log.exception("child's life failed", extra={"child": self.part.name})
             if self._stopping.is_set():
                 return
             if self._clock.mono() - started_mono > STABLE_S:
@@ -161,6 +163,10 @@ class Keeper:
                 return
             self.send(self.part.greeting())
             await self._listen(process)
+        except Exception:
+            # A process that was not greeted would only wait.
+            process.kill()
+            raise
         finally:
             status = await self._bury(process)
             self._process = None

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import cast
 
 from agent.courier import Courier
 from agent.errors import Disconnected
 from agent.link import NO_MATCHING_SUBSCRIBERS
-from agent.outbox import Kind, Row
+from agent.outbox import Kind, Outbox, Row
 from tests.unit.agent.clocks import ManualClock
 
 
@@ -55,8 +56,13 @@ def events(count: int) -> list[Row]:
 class Stand:
     def __init__(self, rows: list[Row], window: int = 3) -> None:
         self.outbox, self.sink, self.clock = Rows(rows), Sink(), ManualClock()
-        self.courier = Courier(  # type: ignore[arg-type]
-            self.outbox, self.sink, self.clock, window=window, no_subscriber_retry_s=30.0, settle_s=10.0
+        self.courier = Courier(
+            cast("Outbox", self.outbox),
+            self.sink,
+            self.clock,
+            window=window,
+            no_subscriber_retry_s=30.0,
+            settle_s=10.0,
         )
 
     async def round(self) -> list[str]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from agent.errors import Degraded
 from agent.outbox import Kind, Outbox
 from tests.unit.agent.clocks import ManualClock
+from wire.reasons import Reason
 
 Work = Callable[[Outbox, ManualClock], Awaitable[None]]
 
@@ -114,3 +117,34 @@ def test_a_commit_wakes_whoever_sends(tmp_path: Path) -> None:
         await asyncio.wait_for(woken.wait(), 5)
 
     with_outbox(tmp_path / "o.db", work)
+
+
+def test_a_full_disk_at_the_start_is_no_damage_and_is_over_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.db"
+
+    async def fill(outbox: Outbox, _clock: ManualClock) -> None:
+        await outbox.add(Kind.EVENT, "e1", "e1", b"x")
+
+    real = Outbox._connect
+    full = True
+
+    def connect(outbox: Outbox) -> sqlite3.Connection:
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(outbox)
+
+    async def go_on(outbox: Outbox, _clock: ManualClock) -> None:
+        nonlocal full
+        with pytest.raises(Degraded) as caught:
+            await outbox.add(Kind.EVENT, "e2", "e2", b"x")
+        assert caught.value.reason is Reason.DISK_FULL
+        full = False
+        assert await outbox.add(Kind.EVENT, "e2", "e2", b"x")
+        assert [row.topic for row in await outbox.peek(9)] == ["e1", "e2"]
+
+    with_outbox(path, fill)
+    monkeypatch.setattr(Outbox, "_connect", connect)
+    with_outbox(path, go_on)
+    assert list(tmp_path.glob("*.damaged")) == []

@@ -171,3 +171,35 @@ def test_a_tick_is_told_and_remembered() -> None:
     stand.supervisor.tick(5.0)
     assert stand.ticks == [5.0]
     assert stand.supervisor.last_tick_mono == 5.0
+
+
+def test_a_child_that_cannot_be_started_now_is_started_later() -> None:
+    """Out of descriptors, no room for its directory, a defect in its greeting: none of them is for ever."""
+
+    async def main() -> None:
+        stand = Stand()
+        faults: list[Exception] = [OSError(28, "no room"), ZeroDivisionError(), OSError(24, "too many")]
+        real_launch, real_greeting = stand.launcher.launch, stand.part.greeting
+
+        async def launch(module: str, name: str) -> Process:
+            if len(faults) == 1:
+                raise faults.pop()
+            return await real_launch(module, name)
+
+        def greeting() -> local.Message:
+            if faults:
+                raise faults.pop(0)
+            return real_greeting()
+
+        stand.launcher.launch = launch  # type: ignore[method-assign]
+        stand.part.greeting = greeting  # type: ignore[method-assign]
+        stand.supervisor.add(stand.keeper)
+        for _ in range(3):
+            await stand.launcher.next()
+        await asyncio.sleep(0)
+        assert not faults
+        assert stand.launcher.processes[-1].heard == [local.EventsKept(0)]
+        assert all(process.killed for process in stand.launcher.processes[:-1])
+        await stand.supervisor.close()
+
+    asyncio.run(asyncio.wait_for(main(), 10))
