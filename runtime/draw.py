@@ -14,7 +14,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_RATIO = 0.618033988749895
 """Steps of this share of the colour circle keep neighbouring class ids far apart."""
 _REFERENCE_PX = 640
-"""Lines are one pixel and a half thick, and letters half of OpenCV's size, on a picture of this height."""
+"""Lines are two pixels thick, and letters half of OpenCV's size, on a picture of this height."""
 _MIN_KEYPOINT_SCORE = 0.3
 
 
@@ -27,7 +27,7 @@ def annotate(image: Image, result: Result) -> Image:
     gain_x = canvas.shape[1] / max(1, result.image_wh[0])
     gain_y = canvas.shape[0] / max(1, result.image_wh[1])
     gain = np.array([gain_x, gain_y], np.float32)
-    thickness = max(1, round(canvas.shape[0] / _REFERENCE_PX * 1.5))
+    thickness = max(1, round(canvas.shape[0] / _REFERENCE_PX * 2.0))
     for i in reversed(range(len(result))):
         _detection(canvas, result, i, gain, thickness)
     if result.classes is not None and len(result.classes):
@@ -70,12 +70,14 @@ def _text(
     scale = max(0.4, canvas.shape[0] / _REFERENCE_PX * 0.5)
     weight = max(1, thickness // 2)
     (width, height), base = cv2.getTextSize(text, _FONT, scale, weight)
+    margin = 2 * thickness
+    width, height = width + 2 * margin, height + margin
     left = min(max(0, corner[0]), max(0, canvas.shape[1] - width))
     top = corner[1] - height - base if corner[1] >= height + base else max(0, corner[1])
     cv2.rectangle(canvas, (left, top), (left + width, top + height + base), ink, -1)
     bright = 0.114 * ink[0] + 0.587 * ink[1] + 0.299 * ink[2] > 140
     paper = (0, 0, 0) if bright else (255, 255, 255)
-    cv2.putText(canvas, text, (left, top + height), _FONT, scale, paper, weight, cv2.LINE_AA)
+    cv2.putText(canvas, text, (left + margin, top + height), _FONT, scale, paper, weight, cv2.LINE_AA)
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ article{background:var(--card);border:1px solid var(--line);border-radius:8px;ov
 article>div{padding:.75rem 1rem 1rem}figure{margin:0;position:relative;background:#000;color:#9aa4b0}
 figure span{position:absolute;inset:0;display:grid;place-items:center}img{display:block;position:relative;width:100%;min-height:12rem;max-height:75vh;object-fit:contain}
 h2{display:flex;gap:.75rem;align-items:baseline}h2 small{font-size:.9rem;font-weight:400}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr));gap:.5rem 1.25rem;margin:.6rem 0 0}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:.5rem 1.25rem;margin:.6rem 0 0}
 dt{color:var(--dim);font-size:.85rem}dd{margin:0;overflow-wrap:anywhere}
 </style></head><body>
 <header><h1 id="device">Outrider</h1><span id="link"></span><span id="phase" class="dim"></span><span id="why" class="bad"></span></header>
