@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING
 from outrider.demo.processes import DemoFailed
 
 if TYPE_CHECKING:
+    from outrider.demo.cast import Cast
     from outrider.demo.story import Story
+
+OWN_SWAP_AFTER_S = 20.0
+"""When the demo's own second version is pushed."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", required=True, help="a video file, rtsp://…, or a device number such as 0"
+        "--source", help="a video file, rtsp://…, or a device number such as 0; else a rendered conveyor"
     )
-    parser.add_argument("--model", required=True, type=Path, help="an .onnx file or a model package")
+    parser.add_argument("--model", type=Path, help="an .onnx file or a model package; goes with --source")
     parser.add_argument(
         "--swap-model", type=Path, help="the model to swap to; else the same weights with a higher threshold"
     )
@@ -43,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     from outrider.demo.stage import Stage
     from outrider.demo.story import Story, Wishes
 
-    wishes = Wishes(
-        args.source, args.model, args.swap_model, args.labels, not args.once, args.duration, args.swap_after
-    )
+    if (args.source is None) != (args.model is None):
+        print("outrider demo: --source and --model go together; give both, or neither", file=sys.stderr)
+        return 2
+    wishes = Wishes(args.duration, args.swap_after or (0.0 if args.source else OWN_SWAP_AFTER_S))
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.ExitStack() as cleaning:
         cleaning.callback(_restore_signals)
@@ -54,13 +59,31 @@ def run(args: argparse.Namespace) -> int:
         stage = Stage(root)
         cleaning.callback(stage.stop)
         cleaning.callback(_ending)
-        story = Story(stage, wishes, lambda text: print(text, flush=True))
+        try:
+            story = Story(stage, _cast(args, root / "packages"), wishes, lambda text: print(text, flush=True))
+        except DemoFailed as e:
+            print(f"outrider demo: {e}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 0
         status = _play(story)
     if status == 0:
         print(story.report())
         if args.json:
             args.json.write_text(json.dumps(dataclasses.asdict(story.summary)))
     return status
+
+
+def _cast(args: argparse.Namespace, packages: Path) -> Cast:
+    """:raises DemoFailed: the model or the clip cannot be had"""
+    from outrider.demo import caps, cast
+
+    packages.mkdir()
+    if args.source is None:
+        print("the bottle-cap conveyor, rendered once …", flush=True)
+        return caps.cast(args.duration + caps.SPARE_S if args.duration else caps.CLIP_S)
+    print("packing the model …", flush=True)
+    return cast.own(args.source, args.model, args.swap_model, args.labels, not args.once, packages)
 
 
 def _play(story: Story) -> int:

@@ -8,32 +8,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from outrider.demo.packages import Version, golden_frame, prepare
+from outrider.demo.caps import LINE_X_PX
+from outrider.demo.cast import Cast
+from outrider.demo.judge import GOOD, counted_crossings, judge, true_crossings
 from outrider.demo.processes import DemoFailed
 from outrider.demo.stage import Stage
 from wire.redact import redact
-from wire.source import Kind, kind_of
 
 CAMERA = "camera"
-MODEL_ID = "demo/1"
-WORKFLOW = Path(__file__).with_name("workflow.json")
 SWAP_DEADLINE_S = 120.0
+EVENTS_DEADLINE_S = 10.0
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for. Times in seconds; 0 for `duration_s` means until Ctrl-C, `swap_after_s` only when asked."""
+    """When to do what, in seconds: `duration_s` 0 means until Ctrl-C or the end of the file, `swap_after_s` 0 only when asked."""
 
-    source: str
-    model: Path
-    swap_model: Path | None = None
-    labels: str = ""
-    loop: bool = True
     duration_s: float = 0.0
     swap_after_s: float = 0.0
 
@@ -45,17 +39,18 @@ class Summary:
     swaps: list[dict[str, Any]] = field(default_factory=list)
     camera: dict[str, Any] = field(default_factory=dict)
     start_s: float = 0.0
+    judgement: dict[str, Any] | None = None
 
 
 class Story:
     """Runs the demo on a stage. `say` prints a line."""
 
-    def __init__(self, stage: Stage, wishes: Wishes, say: Say) -> None:
+    def __init__(self, stage: Stage, cast: Cast, wishes: Wishes, say: Say) -> None:
         self._stage = stage
+        self._cast = cast
         self._wishes = wishes
         self._say = say
         self._current = 0
-        self._versions: tuple[Version, Version] | None = None
         self._registered: list[str] = []
         self.summary = Summary()
 
@@ -65,12 +60,7 @@ class Story:
         :raises DemoFailed: something cannot be had; the message says what and why
         """
         started_mono = time.monotonic()
-        stage, wishes = self._stage, self._wishes
-        self._say("packing the model …")
-        packages = stage.root / "packages"
-        packages.mkdir()
-        golden = golden_frame(wishes.source, packages)
-        self._versions = prepare(wishes.model, wishes.swap_model, golden, wishes.labels, packages)
+        stage, cast = self._stage, self._cast
         self._say("starting the control plane and its broker …")
         stage.start_plane()
         self._say(
@@ -80,9 +70,9 @@ class Story:
         stage.start_agent()
         self._say(f"agent {stage.device!r} is enrolled and runs")
         self._registered = [
-            stage.api.upload_model(v.directory, name=f"demo-{v.name}")["name"] for v in self._versions
+            stage.api.upload_model(v.directory, name=f"demo-{v.name}")["name"] for v in cast.versions
         ]
-        stage.api.upload_workflow(WORKFLOW, name="demo")
+        stage.api.upload_workflow(cast.workflow, name="demo")
         self._apply()
         stage.wait("the first result", self._first_result)
         self.summary.start_s = round(time.monotonic() - started_mono, 1)
@@ -103,12 +93,14 @@ class Story:
             if key or due:
                 swapped = True
                 self._swap()
-            if 0 < wishes.duration_s <= elapsed_s:
+            if 0 < wishes.duration_s <= elapsed_s or self._camera().get("state") == "ended":
                 return
 
     def close(self) -> None:
-        """Take the last look at the camera's books."""
+        """Take the last look at the camera's books, and at what the versions found where the truth is known."""
         self.summary.camera = self._camera()
+        if self._cast.truth is not None and self.summary.camera:
+            self.summary.judgement = self._judge(json.loads(self._cast.truth.read_text()))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -125,18 +117,42 @@ class Story:
         return dict(self._stage.cameras().get(CAMERA) or {})
 
     def _document(self) -> dict[str, Any]:
-        wishes = self._wishes
-        camera: dict[str, Any] = {"source": wishes.source, "loop": wishes.loop}
-        if kind_of(wishes.source) is Kind.FILE:
-            path = Path(wishes.source.removeprefix("file://")).expanduser()
-            camera |= {"source": str(path.resolve()), "pace": "live"}
+        cast = self._cast
+        camera = {"source": cast.source, "loop": cast.loop, **({"pace": cast.pace} if cast.pace else {})}
         return {
             "cameras": {CAMERA: camera},
             "models": {"demo": {"model": self._registered[self._current]}},
             "workflows": {"demo": {"workflow": "demo"}},
-            "pipelines": {CAMERA: {"camera": CAMERA, "workflow": "demo", "models": {MODEL_ID: "demo"}}},
+            "pipelines": {
+                CAMERA: {
+                    "camera": CAMERA,
+                    "workflow": "demo",
+                    "models": {cast.model_id: "demo"},
+                    "events": {"send": cast.send, "min_interval_s": 0 if cast.send == "every" else 1},
+                }
+            },
             "settings": {"health_s": 5},
         }
+
+    def _judge(self, truth: dict[str, Any]) -> dict[str, Any]:
+        events = self._events()
+        switch = self.summary.swaps[0]["first_frame_new"] if self.summary.swaps else None
+        last = max((event["frame_seq"] for event in events), default=0)
+        counted = counted_crossings(events, self._cast.model_id)
+        return judge(true_crossings(truth, LINE_X_PX), counted, last, switch).to_json()
+
+    def _events(self) -> list[dict[str, Any]]:
+        """The bodies of all events the control plane has, once the newest of the camera has arrived there."""
+        expected = self.summary.camera.get("events", 0)
+        bodies: list[dict[str, Any]] = []
+        cursor = 0
+        deadline_mono = time.monotonic() + EVENTS_DEADLINE_S
+        while len(bodies) < expected and time.monotonic() < deadline_mono:
+            page, cursor = self._stage.api.events(self._stage.device, after=cursor, limit=1000)
+            bodies += [event["data"] for event in page]
+            if not page:
+                time.sleep(0.2)
+        return bodies
 
     def _first_result(self) -> dict[str, Any] | None:
         camera = self._camera()
@@ -150,9 +166,8 @@ class Story:
         return None
 
     def _swap(self) -> None:
-        assert self._versions is not None
         self._current = 1 - self._current
-        self._say(f"swapping to {self._versions[self._current].words} …")
+        self._say(f"swapping to {self._cast.versions[self._current].words} …")
         started_mono = time.monotonic()
         reported = self._apply()
         for figures in reported.get("swaps", ()):
@@ -174,7 +189,7 @@ class Story:
         ]
         summary = camera.get("summary") or {}
         parts += [f"{name}={_words(value)}" for name, value in summary.items() if name != "predictions"]
-        parts.append(self._versions[self._current].words if self._versions else "")
+        parts.append(self._cast.versions[self._current].words)
         parts.append(f"events {camera.get('events', 0)}")
         blind_s = sum((camera.get("blind_s") or {}).values())
         parts.append(f"blind {blind_s:.1f} s")
@@ -194,7 +209,21 @@ class Story:
         lines.append(f"  blind {json.dumps(camera.get('blind_s') or {})} s by cause")
         for number, swap in enumerate(summary.swaps, 1):
             lines.append(f"  swap {number}: frames lost {swap['frames_lost']}, gap {swap['gap_ms']} ms")
+        if summary.judgement:
+            lines += _judged(summary.judgement)
         return "\n".join(lines)
+
+
+def _judged(judgement: dict[str, Any]) -> list[str]:
+    """The judgement as lines: how many were counted, and what each version let pass by class."""
+    lines = [f"  caps counted {judgement['counted']} of {judgement['true_caps']}"]
+    for number, verdict in enumerate(judgement["versions"], 1):
+        defects = [name for name in verdict["caps"] if name != GOOD]
+        told = [f"{name} {verdict['missed'][name]} of {verdict['caps'][name]}" for name in sorted(defects)]
+        lines.append(f"  version {number} let pass: {', '.join(told) or 'no defect came by'}")
+        false = verdict["rejected"].get(GOOD, 0)
+        lines.append(f"            rejected {false} of {verdict['caps'].get(GOOD, 0)} good ones")
+    return lines
 
 
 def _words(value: Any) -> str:
