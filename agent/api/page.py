@@ -53,10 +53,10 @@ async function refresh(){
       const f=cameras[name],blind=f.blind_now,c=cards.get(name),seen=Object.entries(f.summary||{}).filter(p=>p[0]!=="predictions");
       c.state.textContent=f.state;c.state.className=f.state==="streaming"?"ok":"bad";
       rows(c.dl,[...seen.map(([k,v])=>[k,say(v)]),["rate",f.fps.toFixed(1)+" frames/s"],
-        ["latency",f.latency_p50_ms==null?"":f.latency_p50_ms.toFixed(0)+" ms (95 %: "+f.latency_p95_ms.toFixed(0)+" ms)"],
+        ["latency, p50 / p95",f.latency_p50_ms==null?"":f.latency_p50_ms.toFixed(0)+" / "+f.latency_p95_ms.toFixed(0)+" ms"],
         ["frames / results",f.frames+" / "+f.results],["no answer",by(f.no_answer)],["skipped",by(f.skipped)],
         ["blind now",blind?blind.cause+" for "+blind.for_s.toFixed(1)+" s":"","bad"],
-        ["blind in all",sum(f.blind_s)?sum(f.blind_s).toFixed(1)+" s ("+by(f.blind_s," s")+")":"never"],["restarts",f.restarts?String(f.restarts):""]])}
+        ["blind in all",sum(f.blind_s)?sum(f.blind_s).toFixed(1)+" s: "+(Object.keys(f.blind_s).length>1?by(f.blind_s," s"):Object.keys(f.blind_s)[0]):"never"],["restarts",f.restarts?String(f.restarts):""]])}
   }catch(e){text("link","the agent does not answer","bad")}
   setTimeout(refresh,1000)}
 refresh();

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 URL_VARIABLE = "OUTRIDER_FLEET_URL"
 TOKEN_VARIABLE = "OUTRIDER_FLEET_TOKEN"
 FOLLOW_S = 1.0
+OUTPUT_CHARACTERS = 80
+"""One output of an event in the list of events; --json shows all of it."""
 STANDARD_NAMES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -288,7 +291,11 @@ def _device_show(args: argparse.Namespace, client: Client) -> int:
         print(f"  {problem.get('path')}: {problem.get('message')}")
     for kind in ("cameras", "models", "workflows", "pipelines"):
         for name, state in reported.get(kind, {}).items():
-            why = f" ({state['reason']}: {state.get('message')})" if state.get("reason") else ""
+            why = (
+                f" ({': '.join(filter(None, (state['reason'], state.get('message'))))})"
+                if state.get("reason")
+                else ""
+            )
             print(f"  {kind[:-1]:9}{name:20} {state.get('state')}{why}")
     for name, camera in health.get("cameras", {}).items():
         blind = sum(camera.get("blind_s", {}).values())
@@ -334,9 +341,19 @@ def _device_events(args: argparse.Namespace, client: Client) -> int:
 def _event_line(event: dict[str, Any]) -> str:
     body = event["data"]
     models = ", ".join(body.get("model_names", {}).values())
-    outputs = json.dumps(body.get("outputs", {}))
+    outputs = ", ".join(f"{name} {_brief(value)}" for name, value in body.get("outputs", {}).items())
     at = _dated(event, "at")["at"]
-    return f"{event['cursor']} {at} {event['camera']} frame {event['frame_seq']} [{models}] {outputs[:160]}"
+    return f"{event['cursor']} {at} {event['camera']} frame {event['frame_seq']} [{models}] {outputs}"
+
+
+def _brief(value: Any) -> str:
+    """An output in a few words: detections as counts by class, the rest as JSON that is cut short."""
+    found = value.get("predictions") if isinstance(value, dict) else None
+    if isinstance(found, list) and all(isinstance(item, dict) and "class" in item for item in found):
+        counts = Counter(str(item["class"]) for item in found)
+        return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+    text = json.dumps(value)
+    return text if len(text) <= OUTPUT_CHARACTERS else f"{text[:OUTPUT_CHARACTERS]}…"
 
 
 def _device_command(args: argparse.Namespace, client: Client) -> int:
