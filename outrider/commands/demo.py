@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--swap-after", type=float, default=0.0, metavar="S", help="swap by itself after this many seconds"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary as JSON")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE.mp4", help="write the annotated picture as a video"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the directory with state and logs")
 
 
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             return 1
         except KeyboardInterrupt:
             return 0
-        status = _play(story)
+        status = _play(story, args.record)
     if status == 0:
         print(story.report())
         if args.json:
@@ -86,10 +89,11 @@ def _cast(args: argparse.Namespace, packages: Path) -> Cast:
     return cast.own(args.source, args.model, args.swap_model, args.labels, not args.once, packages)
 
 
-def _play(story: Story) -> int:
+def _play(story: Story, record: Path | None) -> int:
     try:
         story.set_up()
-        story.watch()
+        with story.recording(record) if record else contextlib.nullcontext():
+            story.watch()
     except KeyboardInterrupt:
         _ignore_signals()
     except DemoFailed as e:

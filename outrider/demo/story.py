@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from outrider.demo.caps import LINE_X_PX
 from outrider.demo.cast import Cast
 from outrider.demo.judge import GOOD, counted_crossings, judge, true_crossings
 from outrider.demo.processes import DemoFailed
+from outrider.demo.recorder import Recorder
 from outrider.demo.stage import Stage
 from wire.redact import redact
 
@@ -95,6 +98,20 @@ class Story:
                 self._swap()
             if 0 < wishes.duration_s <= elapsed_s or self._camera().get("state") == "ended":
                 return
+
+    @contextlib.contextmanager
+    def recording(self, path: Path) -> Iterator[None]:
+        """Write the annotated picture to a video file meanwhile.
+
+        :raises DemoFailed: the folder does not exist
+        """
+        recorder = Recorder(path, lambda: self._stage.picture(CAMERA))
+        recorder.start()
+        try:
+            yield
+        finally:
+            recorder.stop()
+            self._say(f"{recorder.frames} pictures are in {path}")
 
     def close(self) -> None:
         """Take the last look at the camera's books, and at what the versions found where the truth is known."""
