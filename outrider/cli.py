@@ -19,8 +19,14 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 for a failure that was explained, 2 for wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run a command; the exit status is 0, 1 for a failure that was explained, 2 for wrong usage, 130 after Ctrl-C."""
+    try:
+        return _command(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "--version") or arguments[0] not in COMMANDS:
         return _overview(arguments)
     name = arguments[0]
