@@ -58,7 +58,7 @@ class ClassScore:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("packages", nargs="+", type=Path)
-    parser.add_argument("--scenes", type=int, default=24)
+    parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--frames", type=int, default=90, help="looked at in each scene")
     parser.add_argument("--stride", type=int, default=3, help="every which frame is looked at")
     parser.add_argument("--json", action="store_true")
