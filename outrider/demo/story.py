@@ -178,7 +178,7 @@ class Story:
         blind = camera.get("blind_now") or {}
         if blind.get("cause") == "camera-unreachable" and blind.get("for_s", 0) > 20:
             raise DemoFailed(
-                f"the camera {redact(self._wishes.source)!r} cannot be opened; check the address, or give a file"
+                f"the camera {redact(self._cast.source)!r} cannot be opened; check the address, or give a file"
             )
         return None
 
