@@ -136,6 +136,7 @@ class Agent:
             settle_s=limits.settle_s,
         )
         self._offline_since_mono = clock.mono()
+        self._unkept: object | None = None
         self._http = HttpServer(config.http_host, config.http_port)
         self._device.on_change = self._twin.changed
         self._device.on_tick = self._tick
@@ -283,6 +284,7 @@ class Agent:
             self._commands.received(topic.rsplit("/", 1)[-1], message.data, message.rid)
 
     def _offered(self, document: object) -> None:
+        self._unkept = None
         try:
             desired = self._gate.open_desired(document, self._journal.highest())
             if desired is not None:
@@ -292,6 +294,7 @@ class Agent:
         except WireError as e:
             self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
         except OSError as e:
+            self._unkept = document
             self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -335,10 +338,15 @@ class Agent:
                 log.warning("health cannot be told", extra={"cause": str(e)})
 
     async def _poll(self) -> None:
-        """The same documents over HTTPS, when the broker has been unreachable for a while."""
+        """The same documents over HTTPS, when the broker has been unreachable for a while.
+
+        And once more one that the disk did not take: the broker delivers it only once.
+        """
         limits = self._config.limits
         while True:
             await asyncio.sleep(min(limits.poll_s, limits.poll_after_s))
+            if self._unkept is not None:
+                self._offered(self._unkept)
             offline_s = self._clock.mono() - self._offline_since_mono
             if self._link.connected or offline_s < limits.poll_after_s:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 
-from examples.bottle_caps.scene import CLASSES, FPS, HEIGHT_PX, WIDTH_PX, Scene, Truth
+from examples.bottle_caps.scene import CLASSES, DECK, FPS, HEIGHT_PX, WIDTH_PX, Scene, Truth
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,9 +19,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start", type=int, default=0, help="number of the first frame")
+    parser.add_argument(
+        "--deck", default=",".join(DECK), help="the classes to deal from, with commas between"
+    )
     parser.add_argument("--truth", type=Path, help="also write what is in each frame, as JSON")
     arguments = parser.parse_args(argv)
-    scene = Scene(arguments.seed)
+    deck = tuple(arguments.deck.split(","))
+    if unknown := sorted(set(deck) - set(CLASSES)):
+        print(
+            f"--deck: no class is called {', '.join(unknown)}; known are {', '.join(CLASSES)}",
+            file=sys.stderr,
+        )
+        return 2
+    scene = Scene(arguments.seed, deck=deck)
     if arguments.out.suffix == ".png":
         image, truth = scene.frame(arguments.start)
         written, truths = cv2.imwrite(str(arguments.out), image), [truth]

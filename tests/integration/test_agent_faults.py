@@ -189,3 +189,16 @@ def test_a_goodbye_says_offline_and_leaves_no_child(made: Rig) -> None:
     assert made.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     made.observer.wait(lambda: made.observer.of("conn")[-1]["state"] == "offline")
+
+
+def test_a_state_that_the_disk_did_not_take_is_applied_once_it_does(made: Rig) -> None:
+    revisions, aside = made.state_dir / "revisions", made.state_dir / "aside"
+    revisions.rename(aside)
+    revisions.write_bytes(b"")
+    made.push(2, **made.one_camera(made.plane.add_model({"model.toml": b"b"}), made.plane.add_workflow({})))
+    made.observer.wait(
+        lambda: [data for data in made.observer.of("reported") if data["reason"] == "disk-full"]
+    )
+    revisions.unlink()
+    aside.rename(revisions)
+    assert made.observer.reported("COMMITTED", 2)["revision"] == 2
