@@ -42,15 +42,24 @@ class Prediction(Result):
         return annotate(image, self)
 
     def to_supervision(self) -> Any:
-        """As `supervision.Detections`, class names in `data["class_name"]`."""
-        import supervision
+        """As the library's own values: `supervision.Classifications` for the classes of a whole image, else `Detections`.
 
-        return supervision.Detections(
-            xyxy=self.boxes.copy(),
-            confidence=self.scores.copy(),
-            class_id=self.class_ids.astype(int),
-            data={"class_name": np.array(self.class_names, dtype=str)},
-        )
+        Class names are in `data["class_name"]`, masks decoded, corners of oriented boxes in `data["xyxyxyxy"]`, keypoints in
+        `data["keypoints_xy"]` and `data["keypoints_confidence"]`, texts in `data["text"]`. A class map gives one detection for
+        each class in it but 0. An embedding is in `metadata["embedding"]`.
+        """
+        from outrider import interop
+
+        return interop.to_supervision(self)
+
+    def to_keypoints(self) -> Any:
+        """As `supervision.KeyPoints`.
+
+        :raises ValueError: the model gives none
+        """
+        from outrider import interop
+
+        return interop.to_keypoints(self)
 
 
 class Model:

@@ -181,13 +181,15 @@ def _json_line(stream: IO[str], source: str, frame: Frame, answer: Answer, model
     if isinstance(answer, NoAnswer):
         body |= {"no_answer": answer.reason.value, "message": answer.message}
     else:
-        body |= {"image_wh": list(answer.image_wh), "detections": detections(answer)}
+        body |= {"image_wh": list(answer.image_wh), "detections": detections(answer), **whole(answer)}
     stream.write(json.dumps(body, separators=(",", ":")) + "\n")
 
 
 def detections(result: Any) -> list[dict[str, Any]]:
-    """The detections as JSON: boxes in image pixels, x1 y1 x2 y2."""
-    return [
+    """The detections as JSON: boxes in image pixels, x1 y1 x2 y2, and what the task has besides."""
+    import numpy as np
+
+    out: list[dict[str, Any]] = [
         {
             "class": name,
             "class_id": int(class_id),
@@ -198,6 +200,55 @@ def detections(result: Any) -> list[dict[str, Any]]:
             result.class_names, result.class_ids, result.scores, result.boxes, strict=True
         )
     ]
+    columns: dict[str, Any] = {"mask": result.masks, "text": result.texts}
+    for name, values, digits in (("oriented", result.oriented, 4), ("keypoints", result.keypoints, 3)):
+        columns[name] = None if values is None else np.round(values.astype(float), digits).tolist()
+    for name, values in columns.items():
+        for entry, value in zip(out, values or (), strict=False):
+            entry[name] = value
+    return out
+
+
+def whole(result: Any) -> dict[str, Any]:
+    """What is said about the whole image, as JSON; a class map as one mask for each class in it but 0."""
+    import numpy as np
+
+    from runtime import masks
+
+    out: dict[str, Any] = {}
+    if result.classes is not None:
+        out["classes"] = [
+            {"class": name, "class_id": class_id, "score": round(score, 4)}
+            for class_id, name, score in result.top()
+        ]
+    if result.semantic is not None:
+        out["semantic"] = [
+            {"class": result.label(i), "class_id": i, "mask": masks.encode(result.semantic == i)}
+            for i in np.unique(result.semantic).tolist()
+            if i
+        ]
+    if result.embedding is not None:
+        out["embedding"] = [round(float(v), 6) for v in result.embedding]
+    return out
+
+
+def _words(result: Any) -> str:
+    """A result in a few words."""
+    import numpy as np
+
+    found = [
+        f"{result.texts[i] if result.texts else name} {score:.2f}"
+        for i, (name, score) in enumerate(zip(result.class_names, result.scores, strict=True))
+    ]
+    found += [f"{name} {score:.2f}" for _, name, score in result.top(3)]
+    if result.semantic is not None:
+        ids, counts = np.unique(result.semantic, return_counts=True)
+        found += [
+            f"{result.label(int(i))} {n / result.semantic.size:.0%}" for i, n in zip(ids, counts, strict=True)
+        ]
+    if result.embedding is not None:
+        found.append(f"embedding of {len(result.embedding)} numbers")
+    return ", ".join(found) or "nothing"
 
 
 def _drawing(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, Answer], None]:
@@ -248,8 +299,7 @@ def _telling(frames: Frames) -> Callable[[Frame, Answer], None]:
         if isinstance(answer, NoAnswer):
             print(f"{frame.name}: no answer: {answer.message}")
             return
-        words = [f"{d['class']} {d['score']:.2f}" for d in detections(answer)]
-        print(f"{frame.name}: {', '.join(words) or 'nothing'}")
+        print(f"{frame.name}: {_words(answer)}")
 
     return tell
 

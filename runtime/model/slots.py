@@ -29,8 +29,8 @@ MAX_SLOTS = 64
 """Of one attachment. A pipeline keeps two frames under way; crops and tiles want some more."""
 MAX_MEMORY_BYTES = 4 * 1024**3
 """Of one attachment, mapped: 64 slots of a 1536 by 1536 model with masks take 2 GiB, most of it never touched."""
-MAP_OUTPUT_BYTES = 16 * 1024 * 1024
-"""Output part of models that answer maps or masks: one byte a pixel of a 4096 by 4096 image."""
+MAP_OUTPUT_BYTES = 16 * 1024 * 1024 + 64 * 1024
+"""Output part of models that answer maps or masks: one byte a pixel of a 4096 by 4096 image, and what goes before it."""
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _MAP_TASKS = (Task.SEMANTIC_SEGMENTATION, Task.INSTANCE_SEGMENTATION)

@@ -82,6 +82,28 @@ class GoldenSpec:
     score_tolerance: float = 0.02
 
 
+COCO_KEYPOINTS = (
+    "nose",
+    "left eye",
+    "right eye",
+    "left ear",
+    "right ear",
+    "left shoulder",
+    "right shoulder",
+    "left elbow",
+    "right elbow",
+    "left wrist",
+    "right wrist",
+    "left hip",
+    "right hip",
+    "left knee",
+    "right knee",
+    "left ankle",
+    "right ankle",
+)
+"""The 17 points of a person, in the order of the COCO data set."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """The content of `model.toml` that matters when the model runs."""
@@ -100,3 +122,11 @@ class ModelSpec:
     """Files beside the graph that hold its weights, where it is too large for one."""
     golden: GoldenSpec | None = None
     """None where the package was made without: its results cannot be checked."""
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """Names of the K keypoints: the option `keypoint_names`, or COCO's 17; empty where nobody gave any."""
+        named = self.decode.options.get("keypoint_names", ())
+        if named:
+            return tuple(map(str, named))
+        return COCO_KEYPOINTS if self.decode.options.get("keypoints") == len(COCO_KEYPOINTS) else ()
