@@ -42,6 +42,8 @@ ANSWER_TIMEOUT_S = 10.0
 class NoOpModel:
     """Answers five boxes at once, whatever it is asked."""
 
+    runs_at_once = 1
+
     def __init__(self) -> None:
         model_input = InputSpec("images", SIDE_PX, SIDE_PX, colour="BGR")
         self.spec = ModelSpec("no-op", Task.DETECTION, "none", model_input, DecodeSpec(), ("thing",))

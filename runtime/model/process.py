@@ -1,7 +1,8 @@
 """`python -m runtime.model.process --link-fd N`: an engine process, started by the agent.
 
 Loads the models of its `Load` message, warms and checks them, says so or refuses, then serves pipelines until it is told to
-stop or the agent is gone. Its statistics come from the serving loop itself, once a second, so that silence means a hang.
+stop or the agent is gone. Its statistics come from the serving loop itself, once a second, and stop while a run takes far too
+long, so that silence means a hang.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 LOAD_DEADLINE_S = 30.0
 """For the first message to come."""
 STATS_PERIOD_S = 1.0
+SLOW_RUN_S = 2.0
+"""A run that takes longer is not spoken over: should it hang, the agent's deadline for silence begins here."""
 DRAIN_DEADLINE_S = 5.0
 """For the answers under way when the process is told to stop."""
 REFUSED_STATUS = 3
@@ -175,7 +178,9 @@ class EngineProcess:
         while not self._stopping and not self._link.closed:
             at_mono = self._clock()
             if at_mono >= next_stats_mono:
-                self._tell_stats(at_mono)
+                running_mono = self._server.running_since_mono
+                if running_mono is None or at_mono - running_mono <= SLOW_RUN_S:
+                    self._tell_stats(at_mono)
                 next_stats_mono = at_mono + STATS_PERIOD_S
             self._server.step(next_stats_mono - at_mono)
         return AGENT_GONE_STATUS if self._link.closed else 0

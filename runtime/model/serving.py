@@ -12,30 +12,22 @@ import os
 import select
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.model import resultformat, wireformat
+from runtime.model import wireformat
 from runtime.model.batch import FairQueue
+from runtime.model.connection import Attachment, answer_tensor, packets
 from runtime.model.geometry import Geometry
+from runtime.model.runners import Runners
 from runtime.model.slots import SlotLayout, SlotMemory, make_memfd
 from runtime.model.spec import ModelSpec
-from runtime.model.wireformat import (
-    INLINE_BYTES,
-    Answers,
-    Hello,
-    Place,
-    Refused,
-    Request,
-    Status,
-    Tensor,
-    TensorAnswer,
-    Welcome,
-)
+from runtime.model.wireformat import Hello, Refused, Request, Tensor, TensorAnswer, Welcome
 from runtime.results import Answer, NoAnswer
 from wire.errors import Malformed
 from wire.reasons import Reason
@@ -56,6 +48,10 @@ class Runnable(Protocol):
     @property
     def spec(self) -> ModelSpec: ...
 
+    @property
+    def runs_at_once(self) -> int:
+        """How many threads may call `run` at the same time, and gain by it."""
+
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
         """One answer for each tensor of the batch (n, …), in order."""
 
@@ -63,43 +59,15 @@ class Runnable(Protocol):
         """Give the memory back."""
 
 
-class Attachment:
-    """A pipeline's connection. `in_flight` holds the generations of the slots that the engine has not answered yet."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Tensors of one model that run together: whose they are, and the input (n, …), a slot's own memory or `staged`."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.digest = ""
-        self.labels: tuple[str, ...] = ()
-        self.memory: SlotMemory | None = None
-        self.in_flight: dict[int, int] = {}
-        self.unsent: deque[bytes] = deque()
-        self.waits_writable = False
-
-    def accept_request(self, request: Request) -> SlotMemory:
-        """Check a request and book its slots.
-
-        :raises Malformed: a slot that is none, or that is still under way
-        """
-        if self.memory is None:
-            raise Malformed("a request before the welcome")
-        for tensor in request.tensors:
-            if tensor.slot >= len(self.memory.inputs) or tensor.slot in self.in_flight:
-                raise Malformed(f"slot {tensor.slot} is none, or still under way")
-            self.in_flight[tensor.slot] = tensor.generation
-        return self.memory
-
-    def say_goodbye(self) -> None:
-        """Take no more requests. What is unread when a socket is closed would make the other side lose its last answers."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-            while self.socket.recv(wireformat.MAX_PACKET_BYTES):
-                pass
-
-    def close(self) -> None:
-        """Hang up and let go of the slots."""
-        if self.memory is not None:
-            self.memory.close()
-        self.socket.close()
+    digest: str
+    model: Runnable
+    taken: Sequence[tuple[Attachment, Tensor]]
+    input: npt.NDArray[np.uint8]
+    staged: npt.NDArray[np.uint8] | None
 
 
 class Figures:
@@ -120,7 +88,7 @@ class Figures:
 
 
 class Server:
-    """Serves loaded models to pipelines. `step` is the loop's body; nothing happens outside of it. One thread."""
+    """Serves loaded models to pipelines. `step` is the loop's body; but for the runs themselves nothing happens outside of it."""
 
     def __init__(
         self,
@@ -140,11 +108,15 @@ class Server:
         self._listener = listener
         self._queue: FairQueue[str, Attachment, tuple[Tensor, float]] = FairQueue()
         self._attachments: set[Attachment] = set()
-        self._staging: dict[str, npt.NDArray[np.uint8]] = {}
+        self._staging: dict[str, list[npt.NDArray[np.uint8]]] = {}
+        at_once = min((model.runs_at_once for model in models.values()), default=1)
+        self._runners: Runners[Batch, Sequence[Answer]] = Runners(at_once, self._run, clock)
+        self._running: Counter[str] = Counter()
         self._poll = select.epoll()
         self._waiting: dict[int, Waiting] = {}
         listener.setblocking(False)
         self.watch(listener.fileno(), self._accept)
+        self.watch(self._runners.fileno(), self._answer_done)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -157,13 +129,20 @@ class Server:
         self._waiting[fd] = waiting
 
     def step(self, timeout_s: float) -> None:
-        """Take in what has come, waiting for it only where nothing is to be run, then run one batch."""
-        for fd, events in self._poll.poll(0 if self._queue else max(0.0, timeout_s)):
+        """Take in what has come, waiting for it only where nothing can be run, then start what can run."""
+        for fd, events in self._poll.poll(0 if self._may_run else max(0.0, timeout_s)):
             waiting = self._waiting.get(fd)
             if waiting is not None:
                 waiting(events)
-        if self._queue:
-            self._run_batch()
+        while self._may_run:
+            self._start_batch()
+            if self._runners.count == 1:
+                self._answer_done()
+                break
+
+    @property
+    def _may_run(self) -> bool:
+        return bool(self._queue) and self._runners.free > 0
 
     def finish(self, timeout_s: float) -> bool:
         """Accept nobody any more, answer what has come, hang up. False where the time was over before."""
@@ -173,17 +152,24 @@ class Server:
         for attachment in list(self._attachments):
             while self._serve(attachment, select.EPOLLIN):
                 pass
-        while self._queue or any(a.unsent for a in self._attachments):
+        while self._busy:
             left_s = end_mono - self._clock()
             if left_s <= 0:
                 break
             self.step(min(left_s, 0.1))
-        complete = not self._queue and not any(a.unsent for a in self._attachments)
+        complete = not self._busy
         for attachment in list(self._attachments):
             attachment.say_goodbye()
             self._detach(attachment)
+        self._forget(self._runners.fileno())
+        self._runners.close()
         self._poll.close()
         return complete
+
+    @property
+    def _busy(self) -> bool:
+        running = self._runners.free < self._runners.count
+        return running or bool(self._queue) or any(a.unsent for a in self._attachments)
 
     @property
     def attached(self) -> int:
@@ -195,6 +181,11 @@ class Server:
         """When the request came whose turn is next."""
         waiting = self._queue.peek()
         return None if waiting is None else waiting[1]
+
+    @property
+    def running_since_mono(self) -> float | None:
+        """When the longest of the runs under way began."""
+        return self._runners.oldest_mono
 
     def unload(self, digest: str) -> None:
         """Let a model go once no pipeline is attached to it; nobody new may attach."""
@@ -293,7 +284,7 @@ class Server:
 
     def _release(self) -> None:
         used = {attachment.digest for attachment in self._attachments}
-        for digest in self._leaving - used:
+        for digest in self._leaving - used - set(+self._running):
             self._leaving.discard(digest)
             self._staging.pop(digest, None)
             model = self._models.pop(digest, None)
@@ -303,37 +294,33 @@ class Server:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def _run_batch(self) -> None:
+    def _start_batch(self) -> None:
         digest = self._queue.next_model()
         assert digest is not None, "the caller has looked that something waits"
         model = self._models[digest]
-        limit = model.spec.input.batch or self._max_batch
-        taken = self._queue.take(limit)
-        batch = self._batch(digest, taken, limit)
-        started_mono = self._clock()
-        answers = self._run(model, batch, [tensor.geometry for _, (tensor, _) in taken])
-        self.figures.count(answers, self._clock() - started_mono)
-        by_attachment: dict[Attachment, list[TensorAnswer]] = {}
-        for (attachment, (tensor, _)), answer in zip(taken, answers, strict=True):
-            by_attachment.setdefault(attachment, []).append(answer_tensor(attachment, tensor, answer))
-        for attachment, tensors in by_attachment.items():
-            self._answer(attachment, tensors)
+        most = model.spec.input.batch or self._max_batch
+        # Runners that are free share what waits: runs side by side do more than one larger run after which one of them idles.
+        fair = -(-len(self._queue) // self._runners.free)
+        taken = [(attachment, tensor) for attachment, (tensor, _) in self._queue.take(min(most, fair))]
+        self._running[digest] += 1
+        self._runners.start(self._batch(digest, model, taken, most))
 
     def _batch(
-        self, digest: str, taken: Sequence[tuple[Attachment, tuple[Tensor, float]]], limit: int
-    ) -> npt.NDArray[np.uint8]:
+        self, digest: str, model: Runnable, taken: Sequence[tuple[Attachment, Tensor]], most: int
+    ) -> Batch:
         """The tensors one behind the other; a single one is the slot itself, not copied."""
-        inputs = [a.memory.inputs[tensor.slot] for a, (tensor, _) in taken if a.memory is not None]
+        inputs = [a.memory.inputs[tensor.slot] for a, tensor in taken if a.memory is not None]
         if len(inputs) == 1:
-            return inputs[0][np.newaxis]
-        if digest not in self._staging:
-            self._staging[digest] = np.empty((limit, *inputs[0].shape), np.uint8)
-        staged = self._staging[digest][: len(inputs)]
-        return np.stack(inputs, out=staged)
+            return Batch(digest, model, taken, inputs[0][np.newaxis], None)
+        idle = self._staging.setdefault(digest, [])
+        staged = idle.pop() if idle else np.empty((most, *inputs[0].shape), np.uint8)
+        return Batch(digest, model, taken, np.stack(inputs, out=staged[: len(inputs)]), staged)
 
-    def _run(self, model: Runnable, batch: npt.NDArray[np.uint8], where: list[Geometry]) -> Sequence[Answer]:
+    def _run(self, batch: Batch) -> Sequence[Answer]:
+        """Called by a runner."""
+        where = [tensor.geometry for _, tensor in batch.taken]
         try:
-            answers = model.run(batch, where)
+            answers = batch.model.run(batch.input, where)
             if len(answers) != len(where):
                 raise ValueError(f"{len(answers)} answers for {len(where)} tensors")
             return answers
@@ -345,16 +332,24 @@ class Server:
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
+    def _answer_done(self, _events: int = 0) -> None:
+        for done in self._runners.done():
+            batch = done.batch
+            self._running[batch.digest] -= 1
+            if batch.staged is not None:
+                self._staging.setdefault(batch.digest, []).append(batch.staged)
+            self.figures.count(done.answers, done.elapsed_s)
+            by_attachment: dict[Attachment, list[TensorAnswer]] = {}
+            for (attachment, tensor), answer in zip(batch.taken, done.answers, strict=True):
+                # A pipeline may have gone while its tensor ran.
+                if attachment in self._attachments:
+                    by_attachment.setdefault(attachment, []).append(answer_tensor(attachment, tensor, answer))
+            for attachment, tensors in by_attachment.items():
+                self._answer(attachment, tensors)
+            self._release()
+
     def _answer(self, attachment: Attachment, tensors: Sequence[TensorAnswer]) -> None:
-        packet: list[TensorAnswer] = []
-        inline_bytes = 0
-        for tensor in tensors:
-            if packet and inline_bytes + len(tensor.body) > INLINE_BYTES:
-                attachment.unsent.append(wireformat.encode(Answers(packet)))
-                packet, inline_bytes = [], 0
-            packet.append(tensor)
-            inline_bytes += len(tensor.body)
-        attachment.unsent.append(wireformat.encode(Answers(packet)))
+        attachment.unsent.extend(packets(tensors))
         for tensor in tensors:
             del attachment.in_flight[tensor.slot]
         try:
@@ -377,27 +372,3 @@ class Server:
         attachment.waits_writable = wanted
         events = select.EPOLLIN | (select.EPOLLOUT if wanted else 0)
         self._poll.modify(attachment.socket.fileno(), events)
-
-
-def answer_tensor(attachment: Attachment, tensor: Tensor, answer: Answer) -> TensorAnswer:
-    """An answer as it travels: inline, or written to the slot's output part where it is longer than a message takes."""
-    slot, generation = tensor.slot, tensor.generation
-    if isinstance(answer, NoAnswer):
-        body = resultformat.encode_no_answer(answer)
-        return TensorAnswer(slot, generation, Status.NO_ANSWER, Place.INLINE, len(body), body)
-    try:
-        parts = resultformat.encode_result(answer, attachment.labels)
-    except ValueError as e:
-        return answer_tensor(attachment, tensor, NoAnswer(Reason.ENGINE_ERROR, f"the decoder's result: {e}"))
-    body_bytes = sum(map(len, parts))
-    if body_bytes <= INLINE_BYTES:
-        return TensorAnswer(slot, generation, Status.RESULT, Place.INLINE, body_bytes, b"".join(parts))
-    output = attachment.memory.outputs[slot] if attachment.memory is not None else memoryview(b"")
-    if body_bytes > len(output):
-        text = f"the result takes {body_bytes} bytes, a slot holds {len(output)}: ask about a smaller image"
-        return answer_tensor(attachment, tensor, NoAnswer(Reason.ENGINE_ERROR, text))
-    at = 0
-    for part in parts:
-        output[at : at + len(part)] = part
-        at += len(part)
-    return TensorAnswer(slot, generation, Status.RESULT, Place.SLOT, body_bytes, b"")

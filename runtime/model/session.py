@@ -1,6 +1,6 @@
 """A model package, loaded into an engine: tensors in, answers out. What the engine process and the in-process engine share.
 
-Owns the engine's session and the family's decoder. Does no preprocessing and holds no image. One thread at a time may call it.
+Owns the engine's session and the family's decoder. Does no preprocessing and holds no image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class LoadOptions:
 
 
 class LoadedModel:
-    """A package in an engine. `feed_dtype` is what `run` takes: `uint8`, or `float32` on the exact path."""
+    """A package in an engine. `feed_dtype` is what `run` takes: `uint8`, or `float32` on the exact path.
+
+    At most `runs_at_once` threads at a time may call `run`, one thread the rest.
+    """
 
     def __init__(self, directory: Path, options: LoadOptions | None = None) -> None:
         """Read the package, fuse, load.
@@ -75,6 +78,11 @@ class LoadedModel:
     def batch_limit(self) -> int:
         """How many images one run of the engine takes."""
         return self.spec.input.batch or self.options.max_batch
+
+    @property
+    def runs_at_once(self) -> int:
+        """How many threads may call `run` at the same time, and gain by it."""
+        return self._backend.runs_at_once
 
     @property
     def info(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The pipeline's main loop: one thread that takes frames, keeps engines busy, gives results, obeys the agent.
 
-At most `DEPTH` frames are under way, so that the next frame is letterboxed while the engine works; answers are taken in order.
+A few frames are under way at once, so that the next one is letterboxed while the engine works; answers are taken in order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from runtime.workflow.serialise import to_json
 from wire import local
 from wire.reasons import Reason
 
-DEPTH = 2
-"""Frames under way at once."""
+LIVE_DEPTH = 2
+"""Frames of a live camera under way at once: one more would only be older when its answer comes."""
+FILE_DEPTH = 3
+"""Frames of a file: two for an engine that runs two side by side, and one that is ready when the first of them is done."""
 ANSWER_DEADLINE_S = 5.0
 """A frame without an answer after this long has none."""
 STATS_S = 1.0
@@ -71,6 +73,7 @@ class PipelineLoop:
         self._chores = chores
         self._held = held
         self._every_frame = pace_of(start.camera) is Pace.FILE
+        self._depth = FILE_DEPTH if self._every_frame else LIVE_DEPTH
         self._ledger = Ledger(time.monotonic())
         self._under_way: deque[UnderWay] = deque()
         self._retiring: list[tuple[str, Active]] = []
@@ -131,7 +134,7 @@ class PipelineLoop:
         return [self._active, *self._candidate.living, *(active for _, active in self._retiring)]
 
     def _may_begin(self) -> bool:
-        if len(self._under_way) >= DEPTH or self._stopping_mono:
+        if len(self._under_way) >= self._depth or self._stopping_mono:
             return False
         return self._active.attached or not self._every_frame
 

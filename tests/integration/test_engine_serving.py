@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from runtime.errors import LinkFull
 from runtime.link import STATISTICS_PENDING_BYTES, Link
 from runtime.model.attachment import AttachedEngine
 from runtime.model.geometry import Geometry
+from runtime.model.process import EngineProcess
 from runtime.model.serving import Server
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.model.wireformat import INLINE_BYTES
@@ -42,21 +46,29 @@ SPEC = ModelSpec(
 class MadeModel:
     """Answers by the brightness of the tensor; `batches` holds the size of each run; `gate` lets runs begin."""
 
-    def __init__(self, spec: ModelSpec = SPEC) -> None:
+    def __init__(self, spec: ModelSpec = SPEC, runs_at_once: int = 1) -> None:
         self.spec = spec
+        self.runs_at_once = runs_at_once
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.meeting: threading.Barrier | None = None
+        self.inside = 0
+        self.closed_while_inside: bool | None = None
 
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
+        self.inside += 1
+        if self.meeting is not None:
+            self.meeting.wait(WAIT_S)
         assert self.gate.wait(WAIT_S)
+        self.inside -= 1
         self.batches.append(len(batch))
         return [
             self._answer(int(tensor.flat[0]), where) for tensor, where in zip(batch, geometries, strict=True)
         ]
 
     def close(self) -> None:
-        pass
+        self.closed_while_inside = self.inside > 0
 
     def _answer(self, value: int, where: Geometry) -> Answer:
         size = (where.image_width_px, where.image_height_px)
@@ -189,6 +201,93 @@ def test_what_waits_is_batched_across_pipelines_up_to_the_limit(path: Path) -> N
         assert values == [[20, 21, 22], [30, 31, 32]]
         assert max(model.batches) == 4
         assert sum(model.batches) == 7
+
+
+def test_runs_of_an_engine_that_allows_it_are_side_by_side(path: Path) -> None:
+    model = MadeModel(runs_at_once=2)
+    model.meeting = threading.Barrier(2)
+    with serving(path, model), attached(path) as engine:
+        answers = engine.submit([picture(i) for i in range(4)]).wait(WAIT_S)
+        assert [value_of(answer) for answer in answers] == [0, 1, 2, 3]
+        assert sum(model.batches) == 4
+
+
+def test_engine_that_takes_one_run_at_a_time_gets_one(path: Path) -> None:
+    model = MadeModel(replace(SPEC, input=replace(SPEC.input, batch=1)))
+    model.gate.clear()
+    with serving(path, model), attached(path) as one, attached(path) as two:
+        tickets = [engine.submit([picture(1)]) for engine in (one, two)]
+        assert until(lambda: model.inside > 0)
+        assert not until(lambda: model.inside > 1, 0.2)
+        model.gate.set()
+        assert [value_of(ticket.wait(WAIT_S)[0]) for ticket in tickets] == [1, 1]
+
+
+def test_pipeline_that_goes_while_its_tensor_runs_costs_nobody_else_an_answer(path: Path) -> None:
+    model = MadeModel(runs_at_once=2)
+    model.gate.clear()
+    with serving(path, model) as server, attached(path) as stays:
+        with attached(path) as goes:
+            goes.submit([picture(1)])
+            ticket = stays.submit([picture(2)])
+            assert until(lambda: model.inside == 2)
+        assert until(lambda: server.attached == 1)
+        model.gate.set()
+        assert value_of(ticket.wait(WAIT_S)[0]) == 2
+        assert value_of(stays.submit([picture(3)]).wait(WAIT_S)[0]) == 3
+
+
+def test_model_is_not_closed_under_a_run(path: Path) -> None:
+    model = MadeModel(runs_at_once=2)
+    model.gate.clear()
+    with serving(path, model) as server:
+        with attached(path) as engine:
+            engine.submit([picture(1)])
+            assert until(lambda: model.inside == 1)
+            server.unload(DIGEST)
+        assert until(lambda: server.attached == 0)
+        assert model.closed_while_inside is None
+        model.gate.set()
+        assert until(lambda: model.closed_while_inside is False)
+
+
+def test_process_falls_silent_while_a_run_hangs(path: Path, pair: tuple[Link, Link]) -> None:
+    child, agent = pair
+    model = MadeModel(runs_at_once=2)
+    model.gate.clear()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    listener.listen()
+    clock = Hurrying()
+    server = Server({DIGEST: model}, listener, clock=clock)
+    ended_fd = os.eventfd(0)
+    process = EngineProcess(server, child, SimpleNamespace(fileno=lambda: ended_fd), clock)
+    thread = threading.Thread(target=process.run, name="engine-process")
+    thread.start()
+    with attached(path) as engine:
+        assert any(isinstance(message, local.EngineStats) for message in agent.wait(WAIT_S))
+        engine.submit([picture(1)])
+        assert until(lambda: model.inside == 1)
+        clock.hurry_s = 3600.0
+        agent.receive()
+        assert agent.wait(1.2) == []
+        model.gate.set()
+        assert any(isinstance(message, local.EngineStats) for message in agent.wait(WAIT_S))
+    agent.send(local.Stop())
+    agent.flush()
+    thread.join(WAIT_S)
+    server.finish(1.0)
+    os.close(ended_fd)
+    assert not thread.is_alive()
+
+
+class Hurrying:
+    """The monotonic clock, `hurry_s` ahead."""
+
+    hurry_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.hurry_s
 
 
 def test_hung_engine_is_seen_by_a_pipeline_that_only_pumps(path: Path) -> None:

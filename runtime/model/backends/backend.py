@@ -21,7 +21,7 @@ class RunOptions:
 
 
 class Backend(Protocol):
-    """One loaded graph. One thread at a time may call it."""
+    """One loaded graph. At most `runs_at_once` threads at a time may call `run`, one thread the rest."""
 
     @property
     def inputs(self) -> Sequence[Port]: ...
@@ -32,6 +32,10 @@ class Backend(Protocol):
     @property
     def info(self) -> dict[str, Any]:
         """For people: engine, version, provider."""
+
+    @property
+    def runs_at_once(self) -> int:
+        """How many threads may call `run` at the same time, and gain by it."""
 
     def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Feed the one image input; outputs in the graph's order, owned by the caller.

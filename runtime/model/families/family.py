@@ -73,7 +73,7 @@ class Evaluation:
 
 
 class Decoder(Protocol):
-    """Outputs of one call, in the graph's order, to one answer for each image."""
+    """Outputs of one call, in the graph's order, to one answer for each image. Several threads may call it at once."""
 
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         """outputs: batched, at least `len(geometries)` images each. Never raises for what a model answers."""
