@@ -83,6 +83,11 @@ class Model:
         return self._engine.digest
 
     @property
+    def directory(self) -> Path:
+        """Where the package lies; for an archive or ONNX file, its place in the cache."""
+        return self._engine.model.directory
+
+    @property
     def info(self) -> dict[str, Any]:
         """Engine, provider, shapes: for people."""
         return self._engine.model.info
@@ -145,7 +150,6 @@ def load(
 
     :raises ModelRefused: with every problem found
     """
-    path = Path(source).expanduser()
     cache = Path(cache_dir) if cache_dir is not None else default_cache()
     options = LoadOptions(
         engine=engine,
@@ -157,13 +161,30 @@ def load(
         iou_threshold=iou_threshold,
         max_detections=max_detections,
     )
+    directory = package_directory(source, cache, family=family, labels=labels, size=size)
+    return Model(InProcessEngine(directory, options))
+
+
+def package_directory(
+    source: str | os.PathLike[str],
+    cache: Path | None = None,
+    *,
+    family: str | None = None,
+    labels: str | list[str] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Path:
+    """The directory of a package; an archive or ONNX file is unpacked or packed into the cache first.
+
+    :raises ModelRefused: no such file, or with every problem found
+    """
+    path = Path(source).expanduser()
     if path.is_file():
-        path = _from_file(path, cache, family, labels, size)
-    elif not path.is_dir():
+        return _from_file(path, cache or default_cache(), family, labels, size)
+    if not path.is_dir():
         raise ModelRefused(
             Reason.PACKAGE_INVALID, f"{path}: no such file or directory; name a package or an ONNX file"
         )
-    return Model(InProcessEngine(path, options))
+    return path
 
 
 def default_cache() -> Path:

@@ -41,6 +41,10 @@ class Reason(str, Enum):
     MODEL_LOAD_FAILED = "model-load-failed"
     MODEL_NAN = "model-nan"
     OUT_OF_MEMORY = "out-of-memory"
+    DATASET_INVALID = "dataset-invalid"
+    EXTRA_MISSING = "extra-missing"
+    BENCH_FAILED = "bench-failed"
+    BENCH_RUNNING = "bench-running"
     # workflows
     WORKFLOW_INVALID = "workflow-invalid"
     BLOCK_UNKNOWN = "block-unknown"
@@ -109,6 +113,10 @@ TEXTS: dict[Reason, str] = {
     Reason.MODEL_LOAD_FAILED: "The engine could not load the model. The message holds the engine's own words.",
     Reason.MODEL_NAN: "The model answered values that are not numbers. Check the weights and the precision.",
     Reason.OUT_OF_MEMORY: "There is not enough memory for the model. Use a smaller model or remove another.",
+    Reason.DATASET_INVALID: "The pictures or annotations cannot be used to measure this model. Correct what the message names.",
+    Reason.EXTRA_MISSING: "A part of Outrider is needed that was not installed. Install the extra that the message names.",
+    Reason.BENCH_FAILED: "The benchmark crashed or exceeded its time. Ask for a shorter one; the message holds its last words.",
+    Reason.BENCH_RUNNING: "A benchmark runs on the device already. Wait for its answer, then ask again.",
     Reason.WORKFLOW_INVALID: "The workflow definition is wrong; each problem names its step and field.",
     Reason.BLOCK_UNKNOWN: "The workflow uses a block that does not exist here. `outrider workflow schema` lists the blocks.",
     Reason.STEP_FAILED: "A step of the workflow failed on a frame; its branch gave no result for that frame.",

@@ -1,4 +1,4 @@
-"""`outrider model pack|check|families`."""
+"""`outrider model pack|check|eval|compare|families`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from wire.local import CheckResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|check|families")
+    from outrider.commands import model_eval
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|check|eval|compare|families")
     _configure_pack(actions.add_parser("pack", help="make a package from an ONNX file"))
     check = actions.add_parser("check", help="load a package, run it, compare its golden image")
     check.add_argument("package", type=Path, help="a package directory or a .tar.zst")
     check.add_argument("--engine", default="auto", help="auto, onnxruntime-cpu, onnxruntime-cuda")
     check.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
+    model_eval.configure(actions.add_parser("eval", help="measure a model on your own labelled pictures"))
     actions.add_parser("families", help="list the model families and the outputs each expects")
 
 
@@ -63,6 +66,10 @@ def _size(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     if args.action == "families":
         return _families()
+    if args.action == "eval":
+        from outrider.commands import model_eval
+
+        return model_eval.run(args)
     verdict = _pack(args) if args.action == "pack" else _check(args)
     if args.json:
         print(json.dumps({"ok": verdict.ok, "reason": verdict.reason, "message": verdict.message,
