@@ -38,6 +38,10 @@ class Reason(str, Enum):
     GOLDEN_MISMATCH = "golden-mismatch"
     GOLDEN_ABSENT = "golden-absent"
     ENGINE_UNAVAILABLE = "engine-unavailable"
+    ENGINE_BUILD_FAILED = "engine-build-failed"
+    DRIVER_ABSENT = "driver-absent"
+    DRIVER_TOO_OLD = "driver-too-old"
+    PRECISION_UNAVAILABLE = "precision-unavailable"
     MODEL_LOAD_FAILED = "model-load-failed"
     MODEL_NAN = "model-nan"
     OUT_OF_MEMORY = "out-of-memory"
@@ -110,6 +114,10 @@ TEXTS: dict[Reason, str] = {
     Reason.GOLDEN_MISMATCH: "The golden image gives another result than the package promises. Pack it again or use another engine.",
     Reason.GOLDEN_ABSENT: "The package has no golden image, so its results cannot be checked. Pack it with --golden IMAGE.",
     Reason.ENGINE_UNAVAILABLE: "The engine asked for cannot run on this machine. `outrider doctor` says what is missing.",
+    Reason.ENGINE_BUILD_FAILED: "TensorRT could not build an engine from the graph; the message holds its words. Use the engine onnxruntime, or export the model again.",
+    Reason.DRIVER_ABSENT: "There is no NVIDIA driver that answers, so GPU engines cannot run. Install the driver, or use a CPU engine.",
+    Reason.DRIVER_TOO_OLD: "The NVIDIA driver is older than the engine needs. Update the driver, or install an older version of the engine.",
+    Reason.PRECISION_UNAVAILABLE: "The engine cannot compute this model in the precision asked for. The message says which can.",
     Reason.MODEL_LOAD_FAILED: "The engine could not load the model. The message holds the engine's own words.",
     Reason.MODEL_NAN: "The model answered values that are not numbers. Check the weights and the precision.",
     Reason.OUT_OF_MEMORY: "There is not enough memory for the model. Use a smaller model or remove another.",

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from runtime.model.package import hash_file
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 1
+VERSION = 2
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""
@@ -29,46 +29,57 @@ MAX_CACHED = 64
 """Fused graphs kept; the ones used longest ago go first."""
 
 
-def cache_dir(configured: Path | None = None) -> Path:
-    """Where fused graphs are kept: what the caller configured, else `$XDG_CACHE_HOME/outrider`."""
+@dataclass(frozen=True)
+class Form:
+    """What is made of a graph. feed_dtype: `uint8` or `float32`, what the engine will be fed. precision: `fp32` leaves the graph's
+    types as they are, `fp16` converts them."""
+
+    feed_dtype: str = "uint8"
+    precision: str = "fp32"
+
+
+def cache_base(configured: Path | None = None) -> Path:
+    """Where all that models need beside their packages is kept: what the caller configured, else `$XDG_CACHE_HOME/outrider`."""
     if configured is not None:
-        return configured / "fused"
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "outrider" / "fused"
+        return configured
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outrider"
 
 
-def fused(directory: Path, spec: ModelSpec, feed_dtype: str, cache: Path) -> Path | bytes:
+def cache_dir(configured: Path | None = None) -> Path:
+    """Where fused graphs are kept."""
+    return cache_base(configured) / "fused"
+
+
+def fused(directory: Path, spec: ModelSpec, form: Form, cache: Path) -> Path | bytes:
     """The fused graph: a file of the cache, or its bytes where the cache cannot be written.
-
-    feed_dtype: `uint8` or `float32`, what the engine will be fed.
 
     :raises ModelRefused: the graph cannot be read or its input does not fit
     """
-    path = cache / f"{key(directory, spec, feed_dtype)}.onnx"
+    path = cache / f"{key(directory, spec, form)}.onnx"
     if path.is_file():
         _touch(path)
         return path
-    content = build(directory / spec.onnx, spec.input, feed_dtype)
+    content = build(directory / spec.onnx, spec.input, form)
     try:
-        _write(path, content)
+        write_whole(path, content)
     except OSError:
         return content
     _prune(cache)
     return path
 
 
-def key(directory: Path, spec: ModelSpec, feed_dtype: str) -> str:
+def key(directory: Path, spec: ModelSpec, form: Form) -> str:
     """The name of a cache entry: everything the fused graph depends on."""
     parts = {
         "version": VERSION,
         "files": [hash_file(directory / name) for name in (spec.onnx, *spec.external)],
         "input": asdict(spec.input),
-        "feed": feed_dtype,
+        "form": asdict(form),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def build(path: Path, spec: InputSpec, feed_dtype: str) -> bytes:
+def build(path: Path, spec: InputSpec, form: Form) -> bytes:
     """The bytes of the graph at `path` with `(value / scale - mean) / std` in front.
 
     :raises ModelRefused: the graph cannot be read or has no such input
@@ -76,6 +87,8 @@ def build(path: Path, spec: InputSpec, feed_dtype: str) -> bytes:
     import onnx
 
     from runtime.model.graph import parse_onnx
+    from runtime.model.portable import make_portable
+    from runtime.model.precision.half import to_half
 
     model = parse_onnx(path)
     if spec.name not in [value.name for value in model.graph.input]:
@@ -84,7 +97,10 @@ def build(path: Path, spec: InputSpec, feed_dtype: str) -> bytes:
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
         _drop_listed_initializers(model)
-        _prepend(model, spec, feed_dtype)
+        make_portable(model)
+        _prepend(model, spec, form.feed_dtype)
+        if form.precision == "fp16":
+            to_half(model)
         return bytes(model.SerializeToString())
     except (OSError, ValueError, onnx.checker.ValidationError) as e:
         raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"{path.name}: {e}; export it again") from e
@@ -154,7 +170,11 @@ def _tensor(value: np.ndarray[Any, Any], name: str) -> Any:
     return numpy_helper.from_array(value, name)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file of the cache, so that nobody ever sees a part of it.
+
+    :raises OSError: the disk does not take it
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
     try:

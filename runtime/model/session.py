@@ -5,8 +5,8 @@ Owns the engine's session and the family's decoder. Does no preprocessing and ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import ModelRefused, Transient
-from runtime.model import families, fuse, package
+from runtime.model import families, fuse, package, precision
 from runtime.model.backends import open_backend
 from runtime.model.backends.backend import Backend, RunOptions
 from runtime.model.families.family import Evaluation, Output, Port
@@ -31,7 +31,8 @@ WARM_RUNS = 2
 @dataclass(frozen=True)
 class LoadOptions:
     """How to load. `exact`: feed floats where the authors resize floats. `evaluation`: decode as the family's authors do when
-    they measure AP. Thresholds: None leaves those of the package."""
+    they measure AP. Thresholds: None leaves those of the package. `precision`: "" is the package's own; any other than FP32 must
+    pass the golden check, unless `unverified` (for whoever measures what a precision costs). `progress` hears of long builds."""
 
     engine: str = "auto"
     threads: int = 0
@@ -43,6 +44,9 @@ class LoadOptions:
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
+    precision: str = ""
+    unverified: bool = False
+    progress: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 class LoadedModel:
@@ -63,11 +67,36 @@ class LoadedModel:
         self.family = families.get(spec.family)
         self.spec = _tuned(spec, self.family.evaluation if options.evaluation else None, options)
         self.feed_dtype = "float32" if options.exact and self.spec.input.exact != "uint8" else "uint8"
-        graph = fuse.fused(directory, self.spec, self.feed_dtype, fuse.cache_dir(options.cache_dir))
-        run_options = RunOptions(options.threads, options.spinning)
-        self._backend = _open(graph, options.engine, run_options, directory, self.spec, self.feed_dtype)
-        _check(self.spec, self.family.check(self._concrete(), self.spec), self._backend.inputs)
-        self._decode = self.family.decoder(self._concrete(), self.spec)
+        self.precision = precision.chosen(options.precision, self.spec)
+        self._backend = self._opened(refit=self.spec.golden is not None)
+        try:
+            self._prove()
+        except BaseException:
+            self._backend.close()
+            raise
+
+    def _opened(self, *, refit: bool) -> Backend:
+        options = self.options
+        run = RunOptions(
+            options.threads,
+            options.spinning,
+            precision=self.precision.engine,
+            max_batch=self.batch_limit,
+            cache=fuse.cache_base(options.cache_dir),
+            refit=refit,
+        )
+        if options.progress is not None:
+            run = replace(run, progress=options.progress)
+        form = fuse.Form(self.feed_dtype, self.precision.graph)
+        return _open(self.directory, self.spec, form, options.engine, run)
+
+    def _prove(self) -> None:
+        """What must hold before the model is anybody's: outputs of the family, and the golden image where that is not certain."""
+        outputs = self._concrete()
+        _check(self.spec, self.family.check(outputs, self.spec), self._backend.inputs)
+        self._decode = self.family.decoder(outputs, self.spec)
+        if self.precision.name != "fp32" and not self.options.unverified:
+            precision.verify(self)
 
     @property
     def tensor_shape(self) -> tuple[int, int, int]:
@@ -89,6 +118,7 @@ class LoadedModel:
         """For people: engine, provider, shapes."""
         return {
             **self._backend.info,
+            "precision": self.precision.name,
             "input": [*self.tensor_shape],
             "feed": self.feed_dtype,
             "outputs": [str(port) for port in self._backend.outputs],
@@ -183,17 +213,16 @@ def _tuned(spec: ModelSpec, evaluation: Evaluation | None, options: LoadOptions)
     return replace(spec, decode=replace(spec.decode, **changes)) if changes else spec
 
 
-def _open(
-    graph: Path | bytes, engine: str, options: RunOptions, directory: Path, spec: ModelSpec, feed: str
-) -> Backend:
+def _open(directory: Path, spec: ModelSpec, form: fuse.Form, engine: str, options: RunOptions) -> Backend:
     """Load the fused graph; an entry of the cache that does not load is made once more, since a disk may have eaten it."""
+    graph = fuse.fused(directory, spec, form, fuse.cache_dir(options.cache))
     try:
         return open_backend(engine, graph, options)
     except ModelRefused as e:
         if e.reason is not Reason.MODEL_LOAD_FAILED or not isinstance(graph, Path):
             raise
         graph.unlink(missing_ok=True)
-        return open_backend(engine, fuse.build(directory / spec.onnx, spec.input, feed), options)
+        return open_backend(engine, fuse.build(directory / spec.onnx, spec.input, form), options)
 
 
 def _check(spec: ModelSpec, problems: list[Problem], inputs: Sequence[Port]) -> None:

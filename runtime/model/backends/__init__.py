@@ -18,10 +18,11 @@ from wire.reasons import Reason
 Opener: TypeAlias = Callable[[Path | bytes, RunOptions], Backend]
 
 ENGINES: dict[str, str] = {
-    "auto": "runtime.model.backends.onnxruntime:open_best",
-    "onnxruntime": "runtime.model.backends.onnxruntime:open_best",
+    "auto": "runtime.model.backends.onnxruntime_cuda:open_best",
+    "onnxruntime": "runtime.model.backends.onnxruntime_cuda:open_best",
     "onnxruntime-cpu": "runtime.model.backends.onnxruntime:open_cpu",
-    "onnxruntime-cuda": "runtime.model.backends.onnxruntime:open_cuda",
+    "onnxruntime-cuda": "runtime.model.backends.onnxruntime_cuda:open_cuda",
+    "openvino": "runtime.model.backends.openvino:open_cpu",
 }
 """Name → `module:function`. The function raises ModelRefused(ENGINE_UNAVAILABLE) where it cannot run here."""
 

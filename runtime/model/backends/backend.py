@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -11,13 +12,29 @@ import numpy.typing as npt
 from runtime.model.families.family import Port
 
 
+def _silent(words: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """`threads`: 0 lets the engine choose. `spinning`: threads wait by burning CPU. `optimise`: rewrite the graph."""
+    """How an engine runs a graph.
+
+    `threads`: 0 lets the engine choose. `spinning`: threads wait by burning CPU. `optimise`: rewrite the graph.
+    `precision`: what the engine computes in where the graph itself leaves it open: `fp32` or `bf16`. `max_batch`: the largest
+    batch a graph of open batch will be asked for. `cache`: a directory for what costs much to make; None keeps nothing.
+    `refit`: new weights may be put into an engine that was built for others, because the caller checks the golden image.
+    `progress` is told, in a few words, how far a long build is.
+    """
 
     threads: int = 0
     spinning: bool = False
     optimise: bool = True
+    precision: str = "fp32"
+    max_batch: int = 1
+    cache: Path | None = None
+    refit: bool = False
+    progress: Callable[[str], None] = _silent
 
 
 class Backend(Protocol):

@@ -1,8 +1,9 @@
-"""ONNX Runtime, on the CPU or with its CUDA provider. Owns the session and its options."""
+"""ONNX Runtime on the CPU. Owns the session and its options; `onnxruntime_cuda.py` builds on it."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import ModelRefused, Transient
+from runtime.model.backends import cpus
 from runtime.model.backends.backend import Backend, RunOptions
 from runtime.model.families.family import Port
 from wire.reasons import Reason
 
 CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 CPU_RUNS_AT_ONCE = 2
 """YOLOX-nano on two cores: 78 runs a second one by one on both, 125 with two side by side, 126 with three."""
 _ERRORS_ONLY = 3
@@ -25,37 +26,25 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint
 _MESSAGE_CHARS = 600
 
 
-def open_best(graph: Path | bytes, options: RunOptions) -> Backend:
-    """With CUDA where the installed runtime and the machine have it, else on the CPU."""
-    return OnnxRuntime(graph, options, [CUDA, CPU] if CUDA in _providers() else [CPU])
-
-
 def open_cpu(graph: Path | bytes, options: RunOptions) -> Backend:
-    return OnnxRuntime(graph, options, [CPU])
-
-
-def open_cuda(graph: Path | bytes, options: RunOptions) -> Backend:
-    """:raises ModelRefused: ENGINE_UNAVAILABLE where the runtime has no CUDA, or CUDA does not come up"""
-    if CUDA not in _providers():
+    """:raises ModelRefused: the runtime is not there, cannot compute in the precision asked for, or cannot load the graph"""
+    if options.precision != "fp32":
         raise ModelRefused(
-            Reason.ENGINE_UNAVAILABLE,
-            f"engine onnxruntime-cuda: the installed ONNX Runtime offers {_providers()}; install the extra 'gpu'",
+            Reason.PRECISION_UNAVAILABLE,
+            f"ONNX Runtime computes in the types of the graph, not in {options.precision}; "
+            "ask for fp16, build an int8 package, or use the engine openvino",
         )
-    backend = OnnxRuntime(graph, options, [CUDA, CPU])
-    if backend.info["provider"] != CUDA:
-        backend.close()
-        raise ModelRefused(
-            Reason.ENGINE_UNAVAILABLE,
-            "engine onnxruntime-cuda: CUDA did not come up; check the driver with `outrider doctor`",
-        )
-    return backend
+    runtime = imported()
+    chosen = options.threads or cpus.usable()
+    session = make_session(runtime, graph, session_options(runtime, options, chosen), [CPU])
+    return OnnxRuntime(runtime, session, {"threads": chosen}, runs_at_once=min(chosen, CPU_RUNS_AT_ONCE))
 
 
-def _providers() -> list[str]:
-    return list(_runtime().get_available_providers())
+def imported() -> Any:
+    """The module.
 
-
-def _runtime() -> Any:
+    :raises ModelRefused: ENGINE_UNAVAILABLE
+    """
     try:
         import onnxruntime
     except ImportError as e:
@@ -66,35 +55,45 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-class OnnxRuntime:
-    """One inference session."""
+def make_session(runtime: Any, graph: Path | bytes, settings: Any, providers: Sequence[Any]) -> Any:
+    """:raises ModelRefused: the runtime cannot load the graph; the message holds its words"""
+    source = str(graph) if isinstance(graph, Path) else graph
+    try:
+        return runtime.InferenceSession(source, settings, providers=list(providers))
+    except Exception as e:  # the runtime's errors share no base: this is the boundary to foreign code
+        raise ModelRefused(
+            Reason.OUT_OF_MEMORY if is_memory(e) else Reason.MODEL_LOAD_FAILED,
+            f"ONNX Runtime {runtime.__version__} cannot load the graph: {words(e)}; export it for this version",
+        ) from e
 
-    def __init__(self, graph: Path | bytes, options: RunOptions, providers: list[str]) -> None:
-        """:raises ModelRefused: the runtime cannot load the graph; the message holds its words"""
-        runtime = _runtime()
-        source = str(graph) if isinstance(graph, Path) else graph
-        try:
-            session = runtime.InferenceSession(
-                source, _session_options(runtime, options), providers=providers
-            )
-        except Exception as e:  # the runtime's errors share no base: this is the boundary to foreign code
-            raise ModelRefused(
-                Reason.OUT_OF_MEMORY if _is_memory(e) else Reason.MODEL_LOAD_FAILED,
-                f"ONNX Runtime {runtime.__version__} cannot load the graph: {_words(e)}; export it for this version",
-            ) from e
+
+def session_options(runtime: Any, options: RunOptions, threads: int) -> Any:
+    made = runtime.SessionOptions()
+    made.log_severity_level = _ERRORS_ONLY
+    made.intra_op_num_threads = threads
+    made.inter_op_num_threads = 1
+    made.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    if not options.optimise:
+        made.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return made
+
+
+class OnnxRuntime:
+    """One inference session whose tensors are in the processor's memory."""
+
+    def __init__(self, runtime: Any, session: Any, info: dict[str, Any], *, runs_at_once: int = 1) -> None:
         self._inputs = tuple(_port(value) for value in session.get_inputs())
         self._outputs = tuple(_port(value) for value in session.get_outputs())
         self._run = session.run
         self._session = session
         self._names = [port.name for port in self._outputs]
         self._feed = self._inputs[0].name if self._inputs else ""
-        cores = options.threads or len(os.sched_getaffinity(0))
-        self._runs_at_once = min(cores, CPU_RUNS_AT_ONCE) if session.get_providers() == [CPU] else 1
+        self.runs_at_once = runs_at_once
         self._info = {
             "engine": "onnxruntime",
             "version": runtime.__version__,
             "provider": session.get_providers()[0],
-            "threads": options.threads,
+            **info,
         }
 
     @property
@@ -109,36 +108,33 @@ class OnnxRuntime:
     def info(self) -> dict[str, Any]:
         return dict(self._info)
 
-    @property
-    def runs_at_once(self) -> int:
-        return self._runs_at_once
-
     def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         try:
             answers = self._run(self._names, {self._feed: batch})
         except Exception as e:  # the runtime's errors share no base: this is the boundary to foreign code
-            reason = Reason.OUT_OF_MEMORY if _is_memory(e) else Reason.ENGINE_ERROR
-            raise Transient(reason, f"ONNX Runtime failed on a request: {_words(e)}") from e
+            raise failed(e) from e
         return [np.asarray(answer) for answer in answers]
 
     def close(self) -> None:
         self._run = _closed
         self._session = None
+        return_memory()
 
 
 def _closed(names: object, feed: object) -> Any:
     raise RuntimeError("the model was closed")
 
 
-def _session_options(runtime: Any, options: RunOptions) -> Any:
-    made = runtime.SessionOptions()
-    made.log_severity_level = _ERRORS_ONLY
-    made.intra_op_num_threads = options.threads
-    made.inter_op_num_threads = 1
-    made.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
-    if not options.optimise:
-        made.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return made
+def return_memory() -> None:
+    """Have the C library give freed pages back: without it a process that swaps models keeps about twice what it needs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def failed(error: Exception) -> Transient:
+    """What a request gets when the runtime raises."""
+    reason = Reason.OUT_OF_MEMORY if is_memory(error) else Reason.ENGINE_ERROR
+    return Transient(reason, f"ONNX Runtime failed on a request: {words(error)}")
 
 
 def _port(value: Any) -> Port:
@@ -146,11 +142,13 @@ def _port(value: Any) -> Port:
     return Port(value.name, shape, _TYPES.get(value.type, value.type))
 
 
-def _is_memory(error: Exception) -> bool:
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words
+def is_memory(error: Exception) -> bool:
+    """Whether a foreign error means that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "bad_alloc" in text or "failed to allocate memory" in text
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """A foreign error in one line of bounded length."""
     text = " ".join(str(error).split())
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"

@@ -43,7 +43,7 @@ def test_fused_graph_does_what_numpy_does(tmp_path, dtype, form, tolerance, feed
     image = InputSpec("images", 4, 6, layout=layout, dtype=dtype, **form)
     path = echo(tmp_path / "m.onnx", dtype=DTYPES[dtype], shape=(1, *image.tensor_shape))
     tensor = np.random.default_rng(1).integers(0, 256, (1, *image.tensor_shape)).astype(feed)
-    answer = run(fuse.build(path, image, feed), tensor)
+    answer = run(fuse.build(path, image, fuse.Form(feed)), tensor)
     wanted = normalise(tensor, image)
     assert answer.dtype == wanted.dtype
     assert np.abs(answer.astype(np.float64) - wanted.astype(np.float64)).max() <= tolerance
@@ -52,7 +52,7 @@ def test_fused_graph_does_what_numpy_does(tmp_path, dtype, form, tolerance, feed
 def test_names_with_colons_and_slashes_survive(tmp_path):
     image = InputSpec("serving/images:0", 4, 4, scale=1.0)
     path = echo(tmp_path / "m.onnx", name="serving/images:0")
-    assert run(fuse.build(path, image, "uint8"), np.full((1, 3, 4, 4), 7, np.uint8)).max() == 7
+    assert run(fuse.build(path, image, fuse.Form()), np.full((1, 3, 4, 4), 7, np.uint8)).max() == 7
 
 
 @pytest.mark.parametrize("ir_version", [3, 7])
@@ -66,51 +66,51 @@ def test_weights_listed_among_the_inputs_stay_weights(tmp_path, ir_version):
         listed=True,
         ir_version=ir_version,
     )
-    built = fuse.build(path, InputSpec("images", 4, 4, scale=1.0), "uint8")
+    built = fuse.build(path, InputSpec("images", 4, 4, scale=1.0), fuse.Form())
     assert [value.name for value in onnx.load_from_string(built).graph.input] == [fuse.FEED]
     assert run(built, np.full((1, 3, 4, 4), 7, np.uint8)).max() == 8
 
 
 def test_an_open_batch_stays_open(tmp_path):
     path = echo(tmp_path / "m.onnx", shape=("batch", 3, 4, 4))
-    built = fuse.build(path, InputSpec("images", 4, 4, batch=None), "uint8")
+    built = fuse.build(path, InputSpec("images", 4, 4, batch=None), fuse.Form())
     assert run(built, np.zeros((5, 3, 4, 4), np.uint8)).shape == (5, 3, 4, 4)
 
 
 def test_a_cached_graph_needs_no_onnx(tmp_path, monkeypatch):
     image = InputSpec("images", 4, 4)
     echo(tmp_path / "model.onnx")
-    made = fuse.fused(tmp_path, spec_of(image), "uint8", tmp_path / "cache")
+    made = fuse.fused(tmp_path, spec_of(image), fuse.Form(), tmp_path / "cache")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert fuse.fused(tmp_path, spec_of(image), "uint8", tmp_path / "cache") == made
+    assert fuse.fused(tmp_path, spec_of(image), fuse.Form(), tmp_path / "cache") == made
 
 
 def test_another_normalisation_or_graph_is_another_entry(tmp_path):
     echo(tmp_path / "model.onnx")
     keys = {
-        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), "uint8"),
-        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), "float32"),
-        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4, scale=1.0)), "uint8"),
+        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), fuse.Form()),
+        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), fuse.Form("float32")),
+        fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4, scale=1.0)), fuse.Form()),
     }
     echo(tmp_path / "model.onnx", opset=12)
-    keys.add(fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), "uint8"))
+    keys.add(fuse.key(tmp_path, spec_of(InputSpec("images", 4, 4)), fuse.Form()))
     assert len(keys) == 4
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     echo(tmp_path / "model.onnx")
     (tmp_path / "file").write_bytes(b"")
-    graph = fuse.fused(tmp_path, spec_of(InputSpec("images", 4, 4)), "uint8", tmp_path / "file" / "cache")
+    graph = fuse.fused(tmp_path, spec_of(InputSpec("images", 4, 4)), fuse.Form(), tmp_path / "file" / "cache")
     assert isinstance(graph, bytes)
 
 
 def test_nothing_half_written_stays_in_the_cache(tmp_path):
     echo(tmp_path / "model.onnx")
-    fuse.fused(tmp_path, spec_of(InputSpec("images", 4, 4)), "uint8", tmp_path / "cache")
+    fuse.fused(tmp_path, spec_of(InputSpec("images", 4, 4)), fuse.Form(), tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".onnx"]
 
 
 def test_an_input_the_graph_does_not_have_is_refused(tmp_path):
     echo(tmp_path / "m.onnx")
     with pytest.raises(ModelRefused, match="no input 'data'"):
-        fuse.build(tmp_path / "m.onnx", InputSpec("data", 4, 4), "uint8")
+        fuse.build(tmp_path / "m.onnx", InputSpec("data", 4, 4), fuse.Form())

@@ -1,0 +1,124 @@
+"""OpenVINO on the processor of an x86 machine. FP32 unless BF16 is asked for: left to itself it computes in BF16 where it can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import ModelRefused, Transient
+from runtime.model.backends import cpus
+from runtime.model.backends.backend import Backend, RunOptions
+from runtime.model.backends.onnxruntime import is_memory, return_memory, words
+from runtime.model.families.family import Port
+from wire.reasons import Reason
+
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+"""Ours → the value of INFERENCE_PRECISION_HINT."""
+_TELEMETRY = "OPENVINO_TELEMETRY_OPT_OUT"
+
+
+def open_cpu(graph: Path | bytes, options: RunOptions) -> Backend:
+    """:raises ModelRefused: OpenVINO is not there, the processor has no BF16 and it was asked for, or the graph does not load"""
+    openvino = _imported()
+    core = openvino.Core()
+    _check_precision(options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    chosen = options.threads or cpus.usable()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "EXECUTION_MODE_HINT": "ACCURACY",
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
+        "INFERENCE_NUM_THREADS": str(chosen),
+        "NUM_STREAMS": "1",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else activations beside compressed weights are rounded to int8
+        "ENABLE_CPU_PINNING": "NO",  # a camera process decodes on the same cores
+    }
+    try:
+        model = core.read_model(str(graph)) if isinstance(graph, Path) else core.read_model(graph, b"")
+        compiled = core.compile_model(model, "CPU", settings)
+    except (
+        Exception
+    ) as e:  # OpenVINO's errors share no base with anybody's: this is the boundary to foreign code
+        raise ModelRefused(
+            Reason.OUT_OF_MEMORY if is_memory(e) else Reason.MODEL_LOAD_FAILED,
+            f"OpenVINO {openvino.__version__} cannot load the graph: {words(e)}; use the engine onnxruntime",
+        ) from e
+    version = openvino.__version__.split("-")[0]
+    info = {"version": version, "provider": "CPU", "threads": chosen, "precision": options.precision}
+    return OpenVino(openvino, compiled, info)
+
+
+def _imported() -> Any:
+    os.environ.setdefault(_TELEMETRY, "1")
+    try:
+        import openvino
+    except ImportError as e:
+        raise ModelRefused(
+            Reason.ENGINE_UNAVAILABLE,
+            f"OpenVINO cannot be imported: {e}; install Outrider with the extra 'openvino'",
+        ) from e
+    return openvino
+
+
+def _check_precision(precision: str, capabilities: Sequence[str]) -> None:
+    if precision not in _PRECISIONS:
+        raise ModelRefused(
+            Reason.PRECISION_UNAVAILABLE, f"OpenVINO computes in {', '.join(_PRECISIONS)}, not in {precision}"
+        )
+    if precision == "bf16" and "BF16" not in capabilities:
+        raise ModelRefused(
+            Reason.PRECISION_UNAVAILABLE,
+            f"this processor has no BF16 (it has {', '.join(capabilities)}), which would be slower than FP32; ask for fp32",
+        )
+
+
+class OpenVino:
+    """One compiled model with its one request."""
+
+    runs_at_once = 1
+
+    def __init__(self, openvino: Any, compiled: Any, info: dict[str, Any]) -> None:
+        self._inputs = tuple(_port(value) for value in compiled.inputs)
+        self._outputs = tuple(_port(value) for value in compiled.outputs)
+        self._tensor = openvino.Tensor
+        self._compiled: Any = compiled
+        self._request: Any = compiled.create_infer_request()
+        self._info = {"engine": "openvino", **info}
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        return self._outputs
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return dict(self._info)
+
+    def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        request = self._request
+        if request is None:
+            raise RuntimeError("the model was closed")
+        try:
+            # The tensor looks at the caller's memory; the request is over when this returns.
+            request.set_input_tensor(0, self._tensor(np.ascontiguousarray(batch), shared_memory=True))
+            request.infer()
+            return [np.array(request.get_output_tensor(i).data) for i in range(len(self._outputs))]
+        except Exception as e:  # see `open_cpu`
+            reason = Reason.OUT_OF_MEMORY if is_memory(e) else Reason.ENGINE_ERROR
+            raise Transient(reason, f"OpenVINO failed on a request: {words(e)}") from e
+
+    def close(self) -> None:
+        self._request = self._compiled = None
+        return_memory()
+
+
+def _port(value: Any) -> Port:
+    shape = tuple(side.get_length() if side.is_static else None for side in value.get_partial_shape())
+    return Port(value.get_any_name(), shape, np.dtype(value.get_element_type().to_dtype()).name)
