@@ -68,6 +68,7 @@ class EngineUnit:
             options.spinning,
             options.max_batch,
             str(self._cache_dir),
+            options.precision,
         )
 
     def received(self, message: local.Message) -> None:

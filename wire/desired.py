@@ -39,12 +39,14 @@ class Camera(Doc):
 
 
 class EngineOptions(Doc):
-    """How a model is run. `engine`: `auto` or the name of an engine; `threads`: 0 lets the engine choose."""
+    """How a model is run. `engine`: `auto` or the name of an engine; `threads`: 0 lets the engine choose; `precision`: empty is the
+    package's own, another must pass the golden check."""
 
     engine: str = "auto"
     threads: int = Field(default=0, ge=0, le=256)
     spinning: bool = False
     max_batch: int = Field(default=8, ge=1, le=256)
+    precision: str = Field(default="", max_length=16)
 
 
 class Model(Doc):

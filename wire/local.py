@@ -270,6 +270,7 @@ class Load:
     spinning: bool = False
     max_batch: int = 8
     cache_dir: str = ""
+    precision: str = ""
 
 
 @_message("unload")

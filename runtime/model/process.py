@@ -92,7 +92,15 @@ def _load_one(
         loaded.stage_s[phase] += clock() - started_mono
 
     cache_dir = Path(order.cache_dir) if order.cache_dir else None
-    options = LoadOptions(order.engine, order.threads, order.spinning, order.max_batch, cache_dir)
+    options = LoadOptions(
+        order.engine,
+        order.threads,
+        order.spinning,
+        order.max_batch,
+        cache_dir,
+        precision=order.precision,
+        progress=lambda words: tell(local.EnginePhase(model.digest, f"loading: {words}")),
+    )
     with stage("loading"):
         engine = LoadedModel(Path(model.package), options)
     with stage("warming"):

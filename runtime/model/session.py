@@ -46,7 +46,7 @@ class LoadOptions:
     max_detections: int | None = None
     precision: str = ""
     unverified: bool = False
-    progress: Callable[[str], None] | None = field(default=None, compare=False)
+    progress: Callable[[str], object] | None = field(default=None, compare=False)
 
 
 class LoadedModel:

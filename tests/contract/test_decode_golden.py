@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,20 @@ CASES = sorted((FOLDER / "cases").glob("*.json"))
 BOX_TOLERANCE_PX = {"ultralytics": 0.1, "rfdetr": 0.5}
 """By producer. RF-DETR resizes floats: another bilinear moves a box of these random weights by up to 0.03 px."""
 SCORE_TOLERANCE = 5e-4
+ENGINES = (
+    "onnxruntime-cpu",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed"),
+    ),
+)
+"""Those that need no GPU; tests/gpu has the others."""
 
 
 @pytest.mark.skipif(not CASES, reason=f"no cases in {FOLDER}; OUTRIDER_DECODE_GOLDEN names the folder")
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("path", CASES or [Path("none")], ids=lambda path: path.stem)
-def test_predictions_are_those_of_the_authors_own_code(path: Path, tmp_path: Path) -> None:
+def test_predictions_are_those_of_the_authors_own_code(path: Path, engine: str, tmp_path: Path) -> None:
     case = json.loads(path.read_text(encoding="utf-8"))
     params = case["params"]
     package = _pack(FOLDER / "models" / case["model"], case["task"], tmp_path)
@@ -43,6 +53,7 @@ def test_predictions_are_those_of_the_authors_own_code(path: Path, tmp_path: Pat
     worst_box = worst_score = 0.0
     with outrider.load(
         package,
+        engine=engine,
         score_threshold=min(confidences),
         iou_threshold=params.get("iou"),
         max_detections=params.get("max_det") or params.get("topk"),
@@ -55,7 +66,7 @@ def test_predictions_are_those_of_the_authors_own_code(path: Path, tmp_path: Pat
             result = model.predict(picture)
             box, score = _differences(result.select(result.scores > confidence), image)
             worst_box, worst_score = max(worst_box, box), max(worst_score, score)
-    print(f"{path.stem}: worst box {worst_box:.5f} px, worst score {worst_score:.2e}")
+    print(f"{path.stem} {engine}: worst box {worst_box:.5f} px, worst score {worst_score:.2e}")
     assert worst_box <= BOX_TOLERANCE_PX[next(p for p in case["producer"] if p in BOX_TOLERANCE_PX)]
     assert worst_score <= SCORE_TOLERANCE
 

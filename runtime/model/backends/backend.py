@@ -34,7 +34,7 @@ class RunOptions:
     max_batch: int = 1
     cache: Path | None = None
     refit: bool = False
-    progress: Callable[[str], None] = _silent
+    progress: Callable[[str], object] = _silent
 
 
 class Backend(Protocol):

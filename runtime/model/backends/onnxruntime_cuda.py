@@ -54,9 +54,10 @@ def open_on(
     :raises ModelRefused: ENGINE_UNAVAILABLE, or the graph cannot be loaded
     """
     settings = ort.session_options(runtime, options, options.threads)
+    others = [] if provider == ort.CPU else [ort.CPU]
     try:
         session = ort.make_session(
-            runtime, graph, settings, [(provider, {"enable_cuda_graph": "1"}), ort.CPU]
+            runtime, graph, settings, [(provider, {"enable_cuda_graph": "1"}), *others]
         )
         captured = fixed_shapes(session)
     except ModelRefused as e:
@@ -64,7 +65,7 @@ def open_on(
             raise
         captured = False
     if not captured:
-        session = ort.make_session(runtime, graph, settings, [provider, ort.CPU])
+        session = ort.make_session(runtime, graph, settings, [provider, *others])
     if session.get_providers()[0] != provider:
         raise ModelRefused(
             Reason.ENGINE_UNAVAILABLE,

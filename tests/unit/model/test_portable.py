@@ -1,0 +1,40 @@
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+from runtime.model.portable import make_portable
+from tests.unit.model.graphs import FLOAT, save
+
+
+def test_a_gather_of_narrow_indices_gets_narrow_data_and_the_same_result(tmp_path):
+    path = save(
+        tmp_path / "m.onnx",
+        [helper.make_node("GatherElements", ["images", "rows"], ["out"], axis=1)],
+        [("images", FLOAT, [1, 5, 7])],
+        [("out", FLOAT, [1, 2, 3])],
+        [("rows", np.array([[[4, 0, 1], [2, 2, 3]]], np.int64))],
+    )
+    model = onnx.load(str(path))
+    make_portable(model)
+    onnx.checker.check_model(model, full_check=True)
+    feed = {"images": np.arange(35, dtype=np.float32).reshape(1, 5, 7)}
+    before, after = (
+        onnxruntime.InferenceSession(graph).run(None, feed)[0]
+        for graph in (str(path), model.SerializeToString())
+    )
+    assert np.array_equal(before, after)
+    assert [node.op_type for node in model.graph.node] == ["Slice", "GatherElements"]
+
+
+def test_a_gather_that_fits_is_left_alone(tmp_path):
+    path = save(
+        tmp_path / "m.onnx",
+        [helper.make_node("GatherElements", ["images", "rows"], ["out"], axis=1)],
+        [("images", FLOAT, [1, 5, 3])],
+        [("out", FLOAT, [1, 2, 3])],
+        [("rows", np.zeros((1, 2, 3), np.int64))],
+    )
+    model = onnx.load(str(path))
+    make_portable(model)
+    assert [node.op_type for node in model.graph.node] == ["GatherElements"]
