@@ -27,7 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", help="a video file, rtsp://…, or a device number such as 0; else a rendered conveyor"
     )
-    parser.add_argument("--model", type=Path, help="an .onnx file or a model package; goes with --source")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="an .onnx file or a model package for --source; else the bottle-cap inspector",
+    )
     parser.add_argument(
         "--swap-model", type=Path, help="the model to swap to; else the same weights with a higher threshold"
     )
@@ -50,8 +54,11 @@ def run(args: argparse.Namespace) -> int:
     from outrider.demo.stage import Stage
     from outrider.demo.story import Story, Wishes
 
-    if (args.source is None) != (args.model is None):
-        print("outrider demo: --source and --model go together; give both, or neither", file=sys.stderr)
+    if args.model is not None and args.source is None:
+        print(
+            "outrider demo: --model needs a camera to look through; give --source too, or neither",
+            file=sys.stderr,
+        )
         return 2
     wishes = Wishes(args.duration, args.swap_after or (0.0 if args.source else OWN_SWAP_AFTER_S))
     signal.signal(signal.SIGTERM, _interrupt)
@@ -85,6 +92,12 @@ def _cast(args: argparse.Namespace, packages: Path) -> Cast:
     if args.source is None:
         print("the bottle-cap conveyor, rendered once …", flush=True)
         return caps.cast(args.duration + caps.SPARE_S if args.duration else caps.CLIP_S)
+    if args.model is None:
+        print(
+            "no model is given: the bottle-cap inspector looks through this camera; --model brings your own",
+            flush=True,
+        )
+        return caps.before(args.source, not args.once, packages)
     print("packing the model …", flush=True)
     return cast.own(args.source, args.model, args.swap_model, args.labels, not args.once, packages)
 

@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from outrider.demo.cast import Cast
-from outrider.demo.packages import Version
+from outrider.demo.cast import Cast, played
+from outrider.demo.packages import Version, golden_frame
 from outrider.demo.processes import DemoFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "bottle_caps"
 WORKFLOW = ROOT / "examples" / "workflows" / "bottle_caps.json"
 MODEL_ID = "caps/1"
+CLASSES = ("good", "scratched", "dented", "misprinted", "no_liner")
+SHOWN = ("passed", *(f"count_{name}" for name in CLASSES))
 LINE_X_PX = 470.0
 """Where the workflow's line lies."""
 SEED = 4242
@@ -32,14 +34,32 @@ def cast(seconds: float) -> Cast:
 
     :raises DemoFailed: not a checkout, or the clip cannot be rendered
     """
-    if not (EXAMPLE / "render.py").is_file():
-        raise DemoFailed("the bottle-cap camera is in the source checkout only; give --source and --model")
+    _demand_checkout()
     clip, truth = _clip(seconds)
-    versions = (
+    return Cast(str(clip), "live", False, WORKFLOW, MODEL_ID, _versions(), "every", truth, SHOWN)
+
+
+def before(source: str, loop: bool, into: Path) -> Cast:
+    """The cap inspector before the user's own camera; a still of a file is looked at first, so that a wrong path is told at once.
+
+    :raises DemoFailed: not a checkout, or the source is none
+    """
+    _demand_checkout()
+    golden_frame(source, into)
+    place, pace = played(source)
+    return Cast(place, pace, loop, WORKFLOW, MODEL_ID, _versions(), "changes", None, SHOWN)
+
+
+def _demand_checkout() -> None:
+    if not (EXAMPLE / "render.py").is_file():
+        raise DemoFailed("the bottle caps are in the source checkout only; give --source and --model")
+
+
+def _versions() -> tuple[Version, Version]:
+    return (
         Version(EXAMPLE / "packages" / "v1", "v1", "version 1 (not taught no_liner)"),
         Version(EXAMPLE / "packages" / "v2", "v2", "version 2"),
     )
-    return Cast(str(clip), "live", False, WORKFLOW, MODEL_ID, versions, "every", truth)
 
 
 def _clip(seconds: float) -> tuple[Path, Path]:

@@ -13,7 +13,8 @@ GENERIC_WORKFLOW = Path(__file__).with_name("workflow.json")
 
 @dataclass(frozen=True)
 class Cast:
-    """`send`: which results become events. `truth`: the clip's truth as JSON, where it is known."""
+    """`send`: which results become events. `truth`: the clip's truth as JSON, where it is known. `shown`: outputs told each
+    second, all where it is empty."""
 
     source: str
     pace: str
@@ -23,6 +24,7 @@ class Cast:
     versions: tuple[Version, Version]
     send: str = "changes"
     truth: Path | None = None
+    shown: tuple[str, ...] = ()
 
 
 def own(source: str, model: Path, other: Path | None, labels: str, loop: bool, into: Path) -> Cast:
@@ -31,8 +33,12 @@ def own(source: str, model: Path, other: Path | None, labels: str, loop: bool, i
     :raises DemoFailed: a model cannot be packed
     """
     versions = prepare(model, other, golden_frame(source, into), labels, into)
-    pace = ""
-    if kind_of(source) is Kind.FILE:
-        # A file is played as a camera would be: the newest frame wins.
-        pace, source = "live", str(Path(source.removeprefix("file://")).expanduser().resolve())
+    source, pace = played(source)
     return Cast(source, pace, loop, GENERIC_WORKFLOW, "demo/1", versions)
+
+
+def played(source: str) -> tuple[str, str]:
+    """A source and its pace: a file is played as a camera would be, so that the newest frame wins."""
+    if kind_of(source) is Kind.FILE:
+        return str(Path(source.removeprefix("file://")).expanduser().resolve()), "live"
+    return source, ""

@@ -19,6 +19,7 @@ import tomli_w
 
 from fleet.client import Access, Client
 from fleet.config import DataDir, load, save
+from fleet.errors import FleetError
 from outrider.demo.processes import DemoFailed, Processes
 
 START_DEADLINE_S = 60.0
@@ -149,6 +150,13 @@ class Stage:
     def reported(self) -> dict[str, Any]:
         """The device's reported state, as the control plane has it."""
         return dict(self.api.device(self.device).get("reported") or {})
+
+    def health(self) -> dict[str, Any]:
+        """The device's newest health document, as the control plane has it; empty where none has come or it does not answer."""
+        try:
+            return dict(self.api.device(self.device).get("health") or {})
+        except FleetError:
+            return {}
 
     def push(self, document: dict[str, Any]) -> int:
         """Set the desired state; its revision."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from outrider.demo import telling
 from outrider.demo.caps import LINE_X_PX
 from outrider.demo.cast import Cast
-from outrider.demo.judge import GOOD, counted_crossings, judge, true_crossings
+from outrider.demo.judge import counted_crossings, judge, true_crossings
 from outrider.demo.processes import DemoFailed
 from outrider.demo.recorder import Recorder
 from outrider.demo.stage import Stage
@@ -37,10 +38,12 @@ class Wishes:
 
 @dataclass
 class Summary:
-    """What the demo saw: one entry in `swaps` for each swap, and the books of the camera at the end."""
+    """What the demo saw: one entry in `swaps` for each swap, the books of the camera at the end, and the newest health document
+    that the control plane has."""
 
     swaps: list[dict[str, Any]] = field(default_factory=list)
     camera: dict[str, Any] = field(default_factory=dict)
+    health: dict[str, Any] = field(default_factory=dict)
     start_s: float = 0.0
     judgement: dict[str, Any] | None = None
 
@@ -116,6 +119,7 @@ class Story:
     def close(self) -> None:
         """Take the last look at the camera's books, and at what the versions found where the truth is known."""
         self.summary.camera = self._camera()
+        self.summary.health = self._stage.health()
         if self._cast.truth is not None and self.summary.camera:
             self.summary.judgement = self._judge(json.loads(self._cast.truth.read_text()))
 
@@ -196,55 +200,14 @@ class Story:
             )
 
     def _line(self, elapsed_s: float) -> str:
-        camera = self._camera()
-        if not camera:
-            return f"{elapsed_s:6.1f} s  the agent does not answer"
-        parts = [
-            f"{elapsed_s:6.1f} s",
-            f"{camera.get('fps', 0):5.1f} fps",
-            f"{camera.get('latency_p50_ms') or 0:6.1f} ms",
-        ]
-        summary = camera.get("summary") or {}
-        parts += [f"{name}={_words(value)}" for name, value in summary.items() if name != "predictions"]
-        parts.append(self._cast.versions[self._current].words)
-        parts.append(f"events {camera.get('events', 0)}")
-        blind_s = sum((camera.get("blind_s") or {}).values())
-        parts.append(f"blind {blind_s:.1f} s")
-        if blind := camera.get("blind_now"):
-            parts.append(f"BLIND NOW: {blind['cause']} for {blind['for_s']:.0f} s")
-        return "  ".join(parts)
+        cast = self._cast
+        return telling.line(elapsed_s, self._camera(), cast.shown, cast.versions[self._current].words)
 
     def report(self) -> str:
         """The summary as text."""
         summary = self.summary
-        camera = summary.camera
-        lines = ["", "what was seen"]
-        lines.append(
-            f"  frames {camera.get('frames', 0)}, results {camera.get('results', 0)}, "
-            f"no answer {json.dumps(camera.get('no_answer') or {})}, skipped {json.dumps(camera.get('skipped') or {})}"
-        )
-        lines.append(f"  blind {json.dumps(camera.get('blind_s') or {})} s by cause")
-        for number, swap in enumerate(summary.swaps, 1):
-            lines.append(f"  swap {number}: frames lost {swap['frames_lost']}, gap {swap['gap_ms']} ms")
-        if summary.judgement:
-            lines += _judged(summary.judgement)
-        return "\n".join(lines)
-
-
-def _judged(judgement: dict[str, Any]) -> list[str]:
-    """The judgement as lines: how many were counted, and what each version let pass by class."""
-    lines = [f"  caps counted {judgement['counted']} of {judgement['true_caps']}"]
-    for number, verdict in enumerate(judgement["versions"], 1):
-        defects = [name for name in verdict["caps"] if name != GOOD]
-        told = [f"{name} {verdict['missed'][name]} of {verdict['caps'][name]}" for name in sorted(defects)]
-        lines.append(f"  version {number} let pass: {', '.join(told) or 'no defect came by'}")
-        false = verdict["rejected"].get(GOOD, 0)
-        lines.append(f"            rejected {false} of {verdict['caps'].get(GOOD, 0)} good ones")
-    return lines
-
-
-def _words(value: Any) -> str:
-    return ",".join(f"{key}:{item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        words = [version.words for version in self._cast.versions]
+        return telling.report(summary.camera, summary.swaps, summary.health, summary.judgement, words)
 
 
 def _seconds() -> Iterator[bool]:
