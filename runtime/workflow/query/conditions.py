@@ -6,8 +6,9 @@ works on arrays wherever left and right side allow it, and box by box where they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,28 @@ BOX = "_"
 
 @dataclass(frozen=True)
 class Operand:
-    """`read`: its value. `column`: the property of the box it is, where it is nothing else. `on_box`: it hangs on the box."""
+    """`read`: its value. `column`: the property of the box with which its operations begin, `rest` those after it (None: no
+    more). `on_box`: it hangs on the box."""
 
     read: Callable[[Env], Any]
     column: str = ""
+    rest: Chain | None = None
     on_box: bool = False
+
+    def each(self, detections: Detections, env: Env) -> Iterable[Any]:
+        """Its value for every box."""
+        if not self.on_box:
+            return repeat(self.read(env), len(detections))
+        if not self.column:
+            return [self.read({**env, BOX: box}) for box in _one_by_one(detections)]
+        values = extract(detections, self.column).tolist()
+        rest = self.rest
+        return values if rest is None else [rest(value, env) for value in values]
+
+    @property
+    def plain_column(self) -> bool:
+        """Whether it is a property of the box and nothing else."""
+        return bool(self.column) and self.rest is None
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,13 @@ def _operand(spec: Any, path: str, report: Report, names: set[str]) -> Operand:
         name = BOX
     if name != BOX:
         names.add(name)
-    return Operand(_reader(name, chain), _column(name, operations), name == BOX)
+    if name != BOX:
+        return Operand(_reader(name, chain))
+    column = _column(operations)
+    rest = None
+    if column and len(operations) > 1:
+        rest = compile_operations(operations[1:], f"{path}.operations", Report())
+    return Operand(_reader(name, chain), column, rest, on_box=True)
 
 
 def _reader(name: str, chain: Chain) -> Callable[[Env], Any]:
@@ -143,8 +167,8 @@ def _reader(name: str, chain: Chain) -> Callable[[Env], Any]:
     return read
 
 
-def _column(name: str, operations: Any) -> str:
-    if name != BOX or not isinstance(operations, list) or len(operations) != 1:
+def _column(operations: Any) -> str:
+    if not isinstance(operations, list) or not operations:
         return ""
     spec = operations[0]
     if not isinstance(spec, dict) or spec.get("type") != "ExtractDetectionProperty":
@@ -197,26 +221,33 @@ _ORDERINGS = frozenset({"(Number) >", "(Number) >=", "(Number) <", "(Number) <="
 _EQUALITIES = frozenset({"==", "(Number) ==", "!=", "(Number) !="})
 
 
+def _numbers(column: Array) -> Array | None:
+    """The column in double precision, in which a threshold of the definition is compared; None where it holds no numbers."""
+    if column.ndim != 1 or column.dtype == object:
+        return None
+    return column.astype(np.float64) if column.dtype == np.float32 else column
+
+
 def _array_test(comparator: str) -> Callable[[Array, Any], Array | None] | None:
     """The comparator on a column, or None; it answers None where this right side must be looked at box by box."""
     compare = COMPARATORS[comparator]
 
     def scalar(column: Array, right: Any) -> Array | None:
-        numeric = isinstance(right, (int, float)) and column.dtype != object and column.ndim == 1
-        words = isinstance(right, str) and column.dtype == object and comparator in _EQUALITIES
-        return np.asarray(compare(column, right), bool) if numeric or words else None
+        numbers = _numbers(column)
+        other = _numbers(right) if isinstance(right, np.ndarray) else right
+        if numbers is not None and isinstance(other, (int, float, np.ndarray)):
+            return np.asarray(compare(numbers, other), bool)
+        if isinstance(right, str) and column.dtype == object and comparator in _EQUALITIES:
+            return np.asarray(compare(column, right), bool)
+        return None
 
     def in_range(column: Array, right: Any) -> Array | None:
-        if (
-            column.dtype == object
-            or column.ndim != 1
-            or not isinstance(right, (list, tuple))
-            or len(right) != 2
-        ):
+        numbers = _numbers(column)
+        if numbers is None or not isinstance(right, (list, tuple)) or len(right) != 2:
             return None
         if not all(isinstance(b, (int, float)) for b in right):
             return None
-        return np.asarray((right[0] <= column) & (column <= right[1]))
+        return np.asarray((right[0] <= numbers) & (numbers <= right[1]))
 
     def zone(column: Array, right: Any) -> Array | None:
         if column.dtype == object or column.ndim != 2 or column.shape[1] != 2 or polygon_problem(right):
@@ -301,15 +332,19 @@ def _binary(spec: Mapping[str, Any], path: str, report: Report, names: set[str])
     def test(env: Env) -> bool:
         return bool(compare(left.read(env), right.read(env))) is not negate
 
+    def each(detections: Detections, env: Env) -> Array:
+        pairs = zip(left.each(detections, env), right.each(detections, env), strict=True)
+        return np.array([bool(compare(a, b)) is not negate for a, b in pairs], bool)
+
     array_test = _array_test(comparator)
-    one_by_one = _by_box(test)
-    if array_test is None or not left.column or right.on_box:
-        return Condition(test, one_by_one)
+    if array_test is None or not left.plain_column or (right.on_box and not right.plain_column):
+        return Condition(test, each)
 
     def mask(detections: Detections, env: Env) -> Array:
-        keep = array_test(extract(detections, left.column), right.read(env))
+        other = extract(detections, right.column) if right.on_box else right.read(env)
+        keep = array_test(extract(detections, left.column), other)
         if keep is None:
-            return one_by_one(detections, env)
+            return each(detections, env)
         return ~keep if negate else keep
 
     return Condition(test, mask)
@@ -326,15 +361,14 @@ def _unary(spec: Mapping[str, Any], path: str, report: Report, names: set[str]) 
     def test(env: Env) -> bool:
         return check(operand.read(env)) is not negate
 
-    return Condition(test, _by_box(test))
-
-
-def _by_box(test: Test) -> Mask:
     def mask(detections: Detections, env: Env) -> Array:
-        results = [test({**env, BOX: detections.select(np.array([i]))}) for i in range(len(detections))]
-        return np.array(results, bool)
+        return np.array([check(v) is not negate for v in operand.each(detections, env)], bool)
 
-    return mask
+    return Condition(test, mask)
+
+
+def _one_by_one(detections: Detections) -> Iterator[Detections]:
+    return (detections.select(np.array([i])) for i in range(len(detections)))
 
 
 def names_of(conditions: Sequence[Condition]) -> frozenset[str]:
