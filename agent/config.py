@@ -52,7 +52,8 @@ class Limits:
 @dataclass(frozen=True)
 class Config:
     """`state_dir` survives a boot; `run_dir` holds sockets and snapshots, its path is short. `http_port` 0 takes a free one,
-    negative serves none. `clock_synced`: the wall clock is kept right by other means than NTP."""
+    negative serves none. `clock_synced`: the wall clock is kept right by other means than NTP. `allow_workflow_code`: Python that a
+    workflow brings may run in pipeline processes; no message can switch it on."""
 
     state_dir: Path = Path("/var/lib/outrider")
     run_dir: Path = Path("/run/outrider")
@@ -61,6 +62,7 @@ class Config:
     log_format: str = "text"
     log_level: str = "INFO"
     clock_synced: bool = False
+    allow_workflow_code: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

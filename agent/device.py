@@ -102,6 +102,7 @@ class Device:
             self._clock,
             ledger or CameraLedger(self._clock.mono()),
             held=held,
+            allow_code=self._config.allow_workflow_code,
         )
         unit.on_change = self._changed
         unit.keeper = self._keeper(unit)
@@ -145,6 +146,7 @@ class Device:
             spec.parameters,
             spec.send,
             spec.min_interval_s,
+            spec.skip_cloud_blocks,
         )
 
     def _socket(self, key: str) -> Path:

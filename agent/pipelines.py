@@ -51,6 +51,7 @@ class PipelineUnit:
         ledger: CameraLedger,
         *,
         held: bool,
+        allow_code: bool = False,
     ) -> None:
         self.spec = spec
         self.name = f"pipeline-{spec.name}"
@@ -66,6 +67,7 @@ class PipelineUnit:
         self._run_dir = run_dir
         self._limits = limits
         self._clock = clock
+        self._allow_code = allow_code
         self._ends = 0
         self._intake = Intake(keep, self._acknowledge, held=held)
         self._changed = asyncio.Event()
@@ -79,7 +81,7 @@ class PipelineUnit:
     def greeting(self) -> local.Message:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         binding = self._bind(self.spec, self.revision)
-        return local.Start(self.spec.name, self.spec.camera, binding, str(self._run_dir))
+        return local.Start(self.spec.name, self.spec.camera, binding, str(self._run_dir), self._allow_code)
 
     def received(self, message: local.Message) -> None:
         if isinstance(message, local.PipelineStats):

@@ -51,6 +51,7 @@ class PipelineSpec:
     parameters: dict[str, Any]
     send: str
     min_interval_s: float
+    skip_cloud_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _pipeline_spec(desired: Desired, name: str, engine_of: dict[str, EngineSpec]
         pipeline.parameters,
         pipeline.events.send,
         pipeline.events.min_interval_s,
+        desired.workflows[pipeline.workflow].skip_cloud_blocks,
     )
 
 

@@ -25,7 +25,7 @@ OUTPUT_BYTES = local.MAX_LINE_BYTES
 END_DEADLINE_S = 5.0
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "model": (sys.executable, "-m", "runtime.model.check"),
-    "workflow": (sys.executable, "-m", "runtime.workflow.check"),
+    "workflow": (sys.executable, "-m", "runtime.workflow.check", "--skip-cloud-blocks", "--read-code"),
 }
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 

@@ -210,6 +210,7 @@ def resolve(session: Session, wanted: object, header: Mapping[str, Any]) -> desi
     found += more
     found += desired.problems(document)
     found += _unmapped(document, versions["workflow"])
+    found += _cloud_only(document, versions["workflow"])
     if found:
         listed = "; ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
         raise Refused(found[0].reason, f"the desired state has {len(found)} problem(s): {listed}", found)
@@ -300,6 +301,21 @@ def _unmapped(document: desired.Desired, workflows: Mapping[str, Version]) -> li
         for name, pipeline in document.pipelines.items()
         for model_id in _model_ids(workflows.get(pipeline.workflow))
         if model_id not in pipeline.models
+    ]
+
+
+def _cloud_only(document: desired.Desired, workflows: Mapping[str, Version]) -> list[Problem]:
+    """Steps that do not run on a device, of workflows that are not to pass over them."""
+    return [
+        Problem(
+            f"workflows.{name}.skip_cloud_blocks",
+            Reason.BLOCK_CLOUD_ONLY,
+            f"step {step.get('step')!r} uses {step.get('block')!r}, which does not run on a device",
+            remedy=f"{step.get('instead')}; or set it to true, then the step gives None",
+        )
+        for name, workflow in document.workflows.items()
+        if not workflow.skip_cloud_blocks and name in workflows
+        for step in workflows[name].card.get("passed_over", [])
     ]
 
 

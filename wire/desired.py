@@ -58,7 +58,11 @@ class Model(Doc):
 
 
 class Workflow(Doc):
+    """`skip_cloud_blocks`: blocks of the definition that do not run on a device are passed over and give None; otherwise the
+    definition is refused."""
+
     digest: Digest
+    skip_cloud_blocks: bool = False
 
 
 class EventPolicy(Doc):

@@ -43,6 +43,15 @@ class BlindNow(Doc):
     for_s: float
 
 
+class StepHealth(Doc):
+    """One step of a workflow. `runs` and `errors` count frames since the pipeline process started; microseconds a frame, lately."""
+
+    runs: int = 0
+    errors: int = 0
+    mean_us: float = 0.0
+    max_us: float = 0.0
+
+
 class CameraHealth(Doc):
     """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight."""
 
@@ -62,6 +71,8 @@ class CameraHealth(Doc):
     events: int = 0
     events_dropped: int = 0
     step_errors: dict[str, int] = Field(default_factory=dict)
+    steps: dict[str, StepHealth] = Field(default_factory=dict)
+    passed_over: dict[str, str] = Field(default_factory=dict)
     rss_bytes: int = 0
     models: dict[str, str] = Field(default_factory=dict)
     workflow: str | None = None

@@ -58,7 +58,8 @@ class ModelBinding:
 
 @dataclass(frozen=True)
 class Binding:
-    """All that a swap replaces at once. `models` is keyed by the workflow's `model_id`."""
+    """All that a swap replaces at once. `models` is keyed by the workflow's `model_id`. `skip_cloud_blocks`: blocks that do not
+    run on a device are passed over."""
 
     revision: int
     workflow: str
@@ -68,17 +69,20 @@ class Binding:
     parameters: dict[str, Any] = field(default_factory=dict)
     send: str = "changes"
     min_interval_s: float = 1.0
+    skip_cloud_blocks: bool = False
 
 
 @_message("start")
 @dataclass(frozen=True)
 class Start:
-    """First message to a pipeline. `run_dir` is for snapshots."""
+    """First message to a pipeline. `run_dir` is for snapshots. `allow_code`: the device's own configuration file lets Python run
+    that a definition brings."""
 
     pipeline: str
     camera: CameraSource
     binding: Binding
     run_dir: str
+    allow_code: bool = False
 
 
 @_message("prepare")
@@ -204,13 +208,25 @@ class Event:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class StepStats:
+    """One step of the workflow. `runs` and `errors` count frames since the process started; times are microseconds a frame over the
+    last 10 to 20 s, of the step itself, without waiting for a model."""
+
+    runs: int
+    errors: int
+    mean_us: float
+    max_us: float
+
+
 @_message("pipeline-stats")
 @dataclass(frozen=True)
 class PipelineStats:
     """Once a second. Counters since the process started; `latency_*` from capture to result over the last 10 s.
 
     `blind_s` is closed blind time by cause; `blind_cause`/`blind_since_mono` the interval still open.
-    `first_result_mono` and `last_result_mono` are 0 before the first result.
+    `first_result_mono` and `last_result_mono` are 0 before the first result. `steps` holds the slowest ones. `passed_over`:
+    step → what to use in place of its block, which does not run on a device.
     """
 
     frames: int
@@ -233,6 +249,8 @@ class PipelineStats:
     models: dict[str, str]
     workflow_digest: str
     revision: int
+    steps: dict[str, StepStats] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 @_message("snapshot-taken")

@@ -52,6 +52,8 @@ class Reason(str, Enum):
     # workflows
     WORKFLOW_INVALID = "workflow-invalid"
     BLOCK_UNKNOWN = "block-unknown"
+    BLOCK_CLOUD_ONLY = "block-cloud-only"
+    CODE_NOT_ALLOWED = "code-not-allowed"
     STEP_FAILED = "step-failed"
     # cameras
     CAMERA_UNREACHABLE = "camera-unreachable"
@@ -127,6 +129,8 @@ TEXTS: dict[Reason, str] = {
     Reason.BENCH_RUNNING: "A benchmark runs on the device already. Wait for its answer, then ask again.",
     Reason.WORKFLOW_INVALID: "The workflow definition is wrong; each problem names its step and field.",
     Reason.BLOCK_UNKNOWN: "The workflow uses a block that does not exist here. `outrider workflow schema` lists the blocks.",
+    Reason.BLOCK_CLOUD_ONLY: "The workflow uses a block that does not run on a device. Use what the problem names instead, or have it passed over (skip_cloud_blocks).",
+    Reason.CODE_NOT_ALLOWED: "The workflow brings Python code, which runs only where the device's own configuration file says allow_workflow_code.",
     Reason.STEP_FAILED: "A step of the workflow failed on a frame; its branch gave no result for that frame.",
     Reason.CAMERA_UNREACHABLE: "The camera cannot be opened. Check address, cable and password; the pipeline keeps trying.",
     Reason.CAMERA_LOST: "The camera stopped delivering frames. The pipeline keeps trying to open it again.",

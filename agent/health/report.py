@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from agent.health.nvidia import Gpus
 from agent.outbox import Figures
 from agent.pipelines import PipelineUnit
 from agent.twin import engine_of
-from wire.health import BlindNow, CameraHealth, Health, ModelHealth, OutboxHealth
+from wire.health import BlindNow, CameraHealth, Health, ModelHealth, OutboxHealth, StepHealth
 
 
 class HealthReport:
@@ -104,6 +105,8 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
         events=totals.events,
         events_dropped=totals.events_dropped,
         step_errors=totals.step_errors,
+        steps={name: StepHealth(**dataclasses.asdict(s)) for name, s in stats.steps.items()} if stats else {},
+        passed_over=stats.passed_over if stats else {},
         rss_bytes=unit.keeper.rss_bytes,
         models=stats.models if stats else {},
         workflow=stats.workflow_digest if stats else unit.spec.workflow_digest,

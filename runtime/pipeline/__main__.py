@@ -22,6 +22,7 @@ from runtime.pipeline.active import SLOTS, activate
 from runtime.pipeline.chores import Chores, refusal
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
+from runtime.workflow.permits import Code
 from wire import local
 from wire.reasons import Reason
 
@@ -54,8 +55,9 @@ def work(link: Link, termination: Termination) -> int:
     if start is None:
         return 1
     camera = start.camera
+    code = Code.RUN if start.allow_code else Code.REFUSE
     try:
-        active = activate(start.binding, camera, attach, 0.0)
+        active = activate(start.binding, camera, attach, 0.0, code)
         reader = CameraReader(camera, open_camera)
     except RuntimeFault as e:
         link.send(refusal("", e))
@@ -66,7 +68,7 @@ def work(link: Link, termination: Termination) -> int:
         link.send(local.NotPrepared("", Reason.INTERNAL.value, f"{type(e).__name__}: {e}"))
         link.flush(deadline_s=1.0)
         return REFUSED_STATUS
-    chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S), start.run_dir)
+    chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code), start.run_dir)
     link.send(local.PipelineUp(os.getpid()))
     return PipelineLoop(
         start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera.name), termination

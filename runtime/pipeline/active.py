@@ -18,6 +18,7 @@ from runtime.pipeline.events import Policy
 from runtime.workflow.compiler import compile_definition
 from runtime.workflow.executor import Executor, Run
 from runtime.workflow.graph import Graph
+from runtime.workflow.permits import Code, Permits
 from runtime.workflow.values import ImageValue, VideoMetadata
 from wire import local
 from wire.local import Binding, ModelBinding
@@ -109,7 +110,7 @@ class Candidate:
         return active
 
 
-def read_workflow(path: str, binding: Binding) -> Graph:
+def read_workflow(path: str, binding: Binding, code: Code = Code.REFUSE) -> Graph:
     """Compile the workflow of a binding.
 
     :raises WorkflowRefused: with every problem; also when the workflow asks for models that the binding does not map
@@ -120,7 +121,7 @@ def read_workflow(path: str, binding: Binding) -> Graph:
         raise WorkflowRefused(
             Reason.WORKFLOW_INVALID, f"workflow {binding.workflow!r} cannot be read: {e}"
         ) from e
-    graph = compile_definition(definition)
+    graph = compile_definition(definition, permits=Permits(binding.skip_cloud_blocks, code))
     missing = sorted(set(graph.model_ids) - set(binding.models))
     if missing:
         problems = [
@@ -137,13 +138,19 @@ def read_workflow(path: str, binding: Binding) -> Graph:
     return graph
 
 
-def activate(binding: Binding, camera: local.CameraSource, attach: Attach, deadline_s: float) -> Active:
+def activate(
+    binding: Binding,
+    camera: local.CameraSource,
+    attach: Attach,
+    deadline_s: float,
+    code: Code = Code.REFUSE,
+) -> Active:
     """Compile, then attach; with `deadline_s` 0 engines that are not there yet are attached later, by themselves.
 
     :raises WorkflowRefused: the workflow cannot run
     :raises Transient: an engine cannot be attached in time
     """
-    graph = read_workflow(binding.workflow_path, binding)
+    graph = read_workflow(binding.workflow_path, binding, code)
     engines: dict[str, AttachedEngine] = {}
     deadline_mono = time.monotonic() + deadline_s
     try:

@@ -21,6 +21,7 @@ from runtime.pipeline.chores import Chores
 from runtime.pipeline.events import MAX_EVENT_BYTES, Held
 from runtime.pipeline.ledger import Ledger
 from runtime.pipeline.snapshot import Seen
+from runtime.pipeline.steps import StepBook
 from runtime.pipeline.swap import SwapRecord
 from runtime.results import NoAnswer
 from runtime.workflow.executor import Outcome, Run
@@ -83,6 +84,7 @@ class PipelineLoop:
         self._camera = local.CameraState("opening")
         self._last_frame_mono = time.monotonic()
         self._last_result_frame = -1
+        self._steps = StepBook(time.monotonic())
         self._step_errors: dict[str, int] = {}
         self._step_messages: dict[str, str] = {}
         self._summary: dict[str, Any] = {}
@@ -166,6 +168,7 @@ class PipelineLoop:
 
     def _book(self, done: UnderWay, outcome: Outcome) -> None:
         done_mono = time.monotonic()
+        self._steps.add(outcome.step_times_us, outcome.errors, done_mono)
         for step, message in outcome.errors.items():
             self._step_errors[step] = self._step_errors.get(step, 0) + 1
             self._step_messages[step] = message[:500]
@@ -290,6 +293,7 @@ class PipelineLoop:
         active.executor.adopt(self._active.executor)
         self._retiring.append((ticket, self._active))
         self._active = active
+        self._steps.keep(active.executor.graph.step_names)
         self._announce = ticket
         self._record = self._record or self._new_record(ticket)
 
@@ -339,6 +343,8 @@ class PipelineLoop:
             self._active.digests,
             self._active.binding.workflow_digest,
             self._active.binding.revision,
+            self._steps.stats(),
+            {step.step: step.instead for step in self._active.executor.graph.passed_over[:32]},
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

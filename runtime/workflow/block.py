@@ -53,6 +53,15 @@ class Block:
     def __init__(self, around: Surroundings) -> None:
         self.around = around
 
+    whole: bool = False
+    """Whether `run_batch` takes all elements of a step at once, in place of `run`."""
+
+    def run_batch(
+        self, indices: Sequence[tuple[int, ...]], elements: Sequence[Mapping[str, Any]]
+    ) -> list[Any]:
+        """Work on all elements that run; each answer as of `run`."""
+        return [self.run(**values) for values in elements]
+
     def run(self, *args: Any, **values: Any) -> Any:
         """Work on one element: every field by name. One output: its value; several: a tuple in their order; with dimension
         +1 a list of these. Flow control: the name of the branch to go on with (a field, or a key of cases), or None.
@@ -60,6 +69,11 @@ class Block:
         :raises StepFailed: nothing can be told about this element; any other exception is reported the same way
         """
         raise NotImplementedError
+
+    @classmethod
+    def same_as(cls, other: type[Block]) -> bool:
+        """Whether state may go over from a step of the other type."""
+        return cls is other
 
     @classmethod
     def check(cls, step: Mapping[str, Any], path: str, report: Report) -> None:

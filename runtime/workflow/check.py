@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -11,9 +12,14 @@ from typing import Any
 from runtime.errors import WorkflowRefused
 from runtime.workflow.compiler import compile_definition
 from runtime.workflow.graph import Graph
+from runtime.workflow.permits import STRICT, Code, Permits
 from wire.local import CheckResult, encode
 from wire.reasons import Reason
 
+SKIP = "--skip-cloud-blocks"
+"""Blocks that do not run on a device are named in the card, not refused."""
+READ = "--read-code"
+"""Code that the definition brings is read, never run, and named in the card."""
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -36,6 +42,8 @@ def read_document(path: Path) -> Any:
 def card(graph: Graph) -> dict[str, Any]:
     """What a workflow needs and gives."""
     return {
+        "passed_over": [dataclasses.asdict(step) for step in graph.passed_over],
+        "code": list(graph.code),
         "inputs": [
             {"name": i.name, "kinds": sorted(i.kinds), "dimensionality": i.dimensionality}
             for i in graph.inputs.values()
@@ -47,20 +55,23 @@ def card(graph: Graph) -> dict[str, Any]:
     }
 
 
-def check_file(path: Path) -> CheckResult:
+def check_file(path: Path, permits: Permits = STRICT) -> CheckResult:
     """The verdict about one file; never raises for what is in it."""
     try:
-        return CheckResult(True, card=card(compile_definition(read_document(path))))
+        return CheckResult(True, card=card(compile_definition(read_document(path), permits=permits)))
     except WorkflowRefused as e:
         return CheckResult(False, e.reason.value, str(e)[:4000], [p.to_json() for p in e.problems])
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0 when accepted, 1 when refused, 2 for wrong usage."""
-    if len(argv) != 1:
-        print("usage: python -m runtime.workflow.check FILE", file=sys.stderr)
+    flags = {argument for argument in argv if argument.startswith("--")}
+    files = [argument for argument in argv if argument not in flags]
+    if len(files) != 1 or flags - {SKIP, READ}:
+        print(f"usage: python -m runtime.workflow.check [{SKIP}] [{READ}] FILE", file=sys.stderr)
         return 2
-    result = check_file(Path(argv[0]))
+    permits = Permits(SKIP in flags, Code.READ if READ in flags else Code.REFUSE)
+    result = check_file(Path(files[0]), permits)
     sys.stdout.buffer.write(encode(result))
     return 0 if result.ok else 1
 

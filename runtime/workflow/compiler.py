@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime.errors import WorkflowRefused
 from runtime.workflow.block import Block, ModelBlock
+from runtime.workflow.code.manifest import read_code_blocks
 from runtime.workflow.definition import (
     INPUT_SELECTOR,
     OUTPUT_SELECTOR,
@@ -19,24 +20,41 @@ from runtime.workflow.definition import (
     Input,
     Output,
     read_definition,
+    texts_of,
 )
 from runtime.workflow.fields import ANY, IMAGE, Report
-from runtime.workflow.graph import ROOT_LINEAGE, Gate, Graph, Lineage, Link, OutputField, Slot, Step
+from runtime.workflow.foreign import instead_of, passed_over
+from runtime.workflow.graph import (
+    ROOT_LINEAGE,
+    Gate,
+    Graph,
+    Lineage,
+    Link,
+    OutputField,
+    PassedOver,
+    Slot,
+    Step,
+)
 from runtime.workflow.inner import inline
+from runtime.workflow.permits import STRICT, Permits
 from runtime.workflow.registry import load_blocks
 from runtime.workflow.wiring import Reference, Wired, wire_step
 from wire.problem import shown, summary
 from wire.reasons import Reason
 
 
-def compile_definition(document: Any, blocks: Mapping[str, type[Block]] | None = None) -> Graph:
+def compile_definition(
+    document: Any, blocks: Mapping[str, type[Block]] | None = None, permits: Permits = STRICT
+) -> Graph:
     """Compile a definition, parsed from JSON. `blocks` defaults to all that are installed.
 
-    :raises WorkflowRefused: with every problem (WORKFLOW_INVALID, or BLOCK_UNKNOWN where that is the only kind)
+    :raises WorkflowRefused: with every problem (WORKFLOW_INVALID, or the one reason where there is only one kind)
     """
     report = Report()
     definition = inline(read_definition(document, report), report)
-    compiler = _Compiler(definition, load_blocks() if blocks is None else blocks, report)
+    known = load_blocks() if blocks is None else blocks
+    brought = read_code_blocks(document, permits, known, report) if definition.readable else {}
+    compiler = _Compiler(definition, {**brought, **known}, report, permits, tuple(brought))
     graph = compiler.compile()
     if report.problems:
         reasons = {problem.reason for problem in report.problems}
@@ -49,10 +67,20 @@ def compile_definition(document: Any, blocks: Mapping[str, type[Block]] | None =
 
 
 class _Compiler:
-    def __init__(self, definition: Definition, blocks: Mapping[str, type[Block]], report: Report) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        blocks: Mapping[str, type[Block]],
+        report: Report,
+        permits: Permits,
+        code: tuple[str, ...],
+    ) -> None:
         self._definition = definition
         self._blocks = blocks
         self._report = report
+        self._permits = permits
+        self._code = code
+        self._passed_over: list[PassedOver] = []
         self._slots: list[Slot] = []
         self._inputs: dict[str, Slot] = {}
         self._wired: dict[str, Wired] = {}
@@ -85,6 +113,8 @@ class _Compiler:
             blocks=tuple(sorted({s.block.types[0] for s in steps})),
             has_batch_output=any(slot.depth for o in outputs for slot in o.slots),
             step_names=tuple(s.name for s in steps),
+            passed_over=tuple(self._passed_over),
+            code=self._code,
         )
 
     def _default_model_ids(self) -> set[Any]:
@@ -107,6 +137,10 @@ class _Compiler:
     def _wire(self, name: str, raw: Mapping[str, Any]) -> None:
         kind = raw.get("type")
         block = self._blocks.get(kind) if isinstance(kind, str) else None
+        if block is None and isinstance(kind, str) and (instead := instead_of(kind)):
+            block = self._foreign(name, kind, raw, instead)
+            if block is None:
+                return
         if block is None:
             self._report.add(
                 f"steps.{name}.type",
@@ -117,6 +151,28 @@ class _Compiler:
             )
             return
         self._wired[name] = wire_step(name, raw, block, self._report)
+
+    def _foreign(self, name: str, kind: str, raw: Mapping[str, Any], instead: str) -> type[Block] | None:
+        """A block that does not run on a device: refused, or one in its place that gives None."""
+        if not self._permits.skip_cloud_blocks:
+            self._report.add(
+                f"steps.{name}.type",
+                f"block {shown(kind)} does not run on a device",
+                remedy=f"{instead}; or have it passed over (--skip-cloud-blocks, skip_cloud_blocks of the workflow)",
+                reason=Reason.BLOCK_CLOUD_ONLY,
+            )
+            return None
+        self._passed_over.append(PassedOver(name, kind, instead))
+        return passed_over(kind, raw, self._asked_of(name))
+
+    def _asked_of(self, name: str) -> frozenset[str]:
+        """The outputs of a step that others name."""
+        texts = [
+            *texts_of(list(self._definition.steps.values())),
+            *(o.selector for o in self._definition.outputs),
+        ]
+        found = [match for text in texts if (match := OUTPUT_SELECTOR.match(text))]
+        return frozenset(match[2] for match in found if match[1] == name and match[2] != "*")
 
     def _collect_gates(self) -> None:
         for wired in self._wired.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,29 +56,35 @@ class Output:
 
 @dataclass(frozen=True)
 class Definition:
+    """`readable`: the document is one, within bounds."""
+
     inputs: dict[str, Input]
     steps: dict[str, Mapping[str, Any]]
     outputs: list[Output]
+    readable: bool = True
 
 
 def is_selector(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("$inputs.", "$steps."))
 
 
+def texts_of(value: Any) -> Iterator[str]:
+    """Every string in a JSON value; the depth of a definition is bounded."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(entry)
+
+
 def read_definition(document: Any, report: Report) -> Definition:
     """Inputs, steps and outputs by name; all that is wrong goes to the report."""
     if not isinstance(document, dict):
         report.wrong("", document, "a workflow definition: an object with version, inputs, steps and outputs")
-        return Definition({}, {}, [])
+        return Definition({}, {}, [], readable=False)
     if not _bounded(document, report):
-        return Definition({}, {}, [])
+        return Definition({}, {}, [], readable=False)
     _version(document.get("version"), report)
-    if document.get("dynamic_blocks_definitions"):
-        report.add(
-            "dynamic_blocks_definitions",
-            "code inside a workflow is not run here",
-            remedy="make a plugin of the entry-point group outrider.blocks",
-        )
     inputs = _inputs(_list(document, "inputs", MAX_INPUTS, report), report)
     steps = _steps(_list(document, "steps", MAX_STEPS, report), report)
     return Definition(inputs, steps, _outputs(_list(document, "outputs", MAX_OUTPUTS, report), report))

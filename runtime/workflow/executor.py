@@ -63,7 +63,7 @@ class Executor:
         kept: list[str] = []
         for step in self.graph.steps:
             block = theirs.get((step.name, step.signature))
-            if block is not None and type(block) is step.block:
+            if block is not None and step.block.same_as(type(block)):
                 self._blocks[step.number] = block
                 kept.append(step.name)
         return kept
@@ -97,6 +97,7 @@ class Run:
         self._inputs = len(graph.input_slots)
         self._outcome = Outcome(errors=given.errors)
         self._deadline_mono = 0.0
+        self._waited_ns = 0
 
     def ask_ahead(self) -> None:
         """Submit what hangs on inputs alone."""
@@ -113,12 +114,12 @@ class Run:
         self._deadline_mono = time.monotonic() + timeout_s
         times = self._outcome.step_times_us
         for step in self._graph.steps:
-            started_ns = time.perf_counter_ns()
+            started_ns, self._waited_ns = time.perf_counter_ns(), 0
             if step.is_model:
                 self._finish_model(step)
             else:
                 self._run_step(step)
-            times[step.name] = (time.perf_counter_ns() - started_ns) / 1000
+            times[step.name] = (time.perf_counter_ns() - started_ns - self._waited_ns) / 1000
         self._outcome.outputs = self._outputs()
         return self._outcome
 
@@ -127,6 +128,9 @@ class Run:
     def _run_step(self, step: Step) -> None:
         block = self._blocks[step.number]
         taken = self._taken.setdefault(step.number, {}) if step.is_flow else None
+        if block.whole:
+            self._run_whole(step, block)
+            return
         gates = self._open_gates(step)
         for index in self._indices.get(step.lineage, ()) if gates is not None else ():
             values = self._values(step, index, gates or ())
@@ -134,15 +138,33 @@ class Run:
                 continue
             try:
                 result = block.run(**values)
+                if taken is None:
+                    self._store(step, index, result)
+                else:
+                    taken[index] = result
             except Exception as e:
                 self._failed(step, e)
-                continue
-            if taken is None:
-                self._store(step, index, result)
-            else:
-                taken[index] = result
         if step.output_lineage:
             self._indices.setdefault(step.output_lineage, [])
+
+    def _run_whole(self, step: Step, block: Block) -> None:
+        """A step that takes its whole batch in one call."""
+        if step.output_lineage:
+            self._indices.setdefault(step.output_lineage, [])
+        indices, elements = self._elements(step)
+        try:
+            for index, result in zip(indices, block.run_batch(indices, elements), strict=True):
+                self._store(step, index, result)
+        except Exception as e:
+            self._failed(step, e)
+
+    def _elements(self, step: Step) -> tuple[list[Index], list[dict[str, Any]]]:
+        """The elements of a step that run, and their values."""
+        gates = self._open_gates(step)
+        if gates is None:
+            return [], []
+        found = [(i, self._values(step, i, gates)) for i in self._indices.get(step.lineage, ())]
+        return [i for i, v in found if v is not None], [v for _, v in found if v is not None]
 
     def _failed(self, step: Step, error: Exception) -> None:
         self._outcome.errors.setdefault(step.name, f"{type(error).__name__}: {error}"[:500])
@@ -236,14 +258,7 @@ class Run:
 
     def _ask(self, step: Step) -> _Asked:
         """Submit the pictures of every element that runs, together."""
-        indices: list[Index] = []
-        values: list[dict[str, Any]] = []
-        gates = self._open_gates(step)
-        for index in self._indices.get(step.lineage, ()) if gates is not None else ():
-            found = self._values(step, index, gates or ())
-            if found is not None:
-                indices.append(index)
-                values.append(found)
+        indices, values = self._elements(step)
         if not indices:
             return _Asked([], [], None)
         block = step.block
@@ -267,12 +282,15 @@ class Run:
             self._outcome.no_answer = self._outcome.no_answer or NoAnswer(Reason.ENGINE_ERROR, asked.error)
         if asked.ticket is None:
             return
+        waits_ns = time.perf_counter_ns()
         try:
             answers = asked.ticket.wait(max(0.0, self._deadline_mono - time.monotonic()))
         except Exception as e:
             self._failed(step, e)
             self._outcome.no_answer = NoAnswer(Reason.ENGINE_ERROR, self._outcome.errors[step.name])
             return
+        finally:
+            self._waited_ns = time.perf_counter_ns() - waits_ns
         for index, values, answer in zip(asked.indices, asked.values, answers, strict=True):
             if isinstance(answer, NoAnswer):
                 self._outcome.no_answer = self._outcome.no_answer or answer

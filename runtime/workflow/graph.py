@@ -90,8 +90,18 @@ class OutputField:
 
 
 @dataclass(frozen=True)
+class PassedOver:
+    """A step whose block does not run on a device; it gives None. `instead`: what to use in its place."""
+
+    step: str
+    block: str
+    instead: str
+
+
+@dataclass(frozen=True)
 class Graph:
-    """The whole workflow. `model_ids`: what must be bound to engines; `blocks`: identifiers used."""
+    """The whole workflow. `model_ids`: what must be bound to engines; `blocks`: identifiers used; `code`: types of the blocks whose
+    code the definition brings."""
 
     inputs: Mapping[str, Input]
     input_slots: Mapping[str, Slot]
@@ -103,3 +113,5 @@ class Graph:
     blocks: tuple[str, ...] = ()
     has_batch_output: bool = False
     step_names: tuple[str, ...] = field(default=())
+    passed_over: tuple[PassedOver, ...] = ()
+    code: tuple[str, ...] = ()
