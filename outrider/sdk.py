@@ -136,6 +136,7 @@ def load(
     engine: str = "auto",
     threads: int = 0,
     precision: str = "",
+    unverified: bool = False,
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     max_detections: int | None = None,
@@ -147,7 +148,7 @@ def load(
     """Load a package directory, a `.tar.zst`, or an ONNX file, which is packed into the cache first.
 
     `exact`: the authors' own resize; False gives what a device computes. `evaluation`: decode as the family's authors do when
-    they measure AP, nearly every box counting. `precision`: "" is the package's own; another must pass the golden check. Thresholds: None leaves the package's. `family`, `labels`, `size` are for an ONNX file only.
+    they measure AP, nearly every box counting. `precision`: "" is the package's own; another must pass the golden check, unless `unverified`. Thresholds: None leaves the package's. `family`, `labels`, `size` are for an ONNX file only.
 
     :raises ModelRefused: with every problem found
     """
@@ -156,6 +157,7 @@ def load(
         engine=engine,
         threads=threads,
         precision=precision,
+        unverified=unverified,
         cache_dir=cache,
         exact=exact,
         evaluation=evaluation,

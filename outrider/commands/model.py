@@ -12,7 +12,7 @@ from wire.local import CheckResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from outrider.commands import model_eval
+    from outrider.commands import model_compare, model_eval
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="pack|check|eval|compare|families")
     _configure_pack(actions.add_parser("pack", help="make a package from an ONNX file"))
@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--engine", default="auto", help="auto, onnxruntime-cpu, onnxruntime-cuda")
     check.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
     model_eval.configure(actions.add_parser("eval", help="measure a model on your own labelled pictures"))
+    model_compare.configure(
+        actions.add_parser("compare", help="two models, engines or precisions side by side")
+    )
     actions.add_parser("families", help="list the model families and the outputs each expects")
 
 
@@ -70,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
         from outrider.commands import model_eval
 
         return model_eval.run(args)
+    if args.action == "compare":
+        from outrider.commands import model_compare
+
+        return model_compare.run(args)
     verdict = _pack(args) if args.action == "pack" else _check(args)
     if args.json:
         print(json.dumps({"ok": verdict.ok, "reason": verdict.reason, "message": verdict.message,

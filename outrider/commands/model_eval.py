@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", help="a package directory, a .tar.zst, or an ONNX file")
     add_data(parser)
     parser.add_argument("--engine", default="auto", help="see `outrider doctor` for those of this machine")
+    parser.add_argument("--precision", default="", help="fp32, fp16, bf16 (default: the package's own)")
     add_running(parser)
     parser.add_argument("--labels", help="for an ONNX file: coco80, coco91, or a text file")
     parser.add_argument("--family", help="for an ONNX file: instead of recognising it")
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         data = source.open()
         with load(
             args.package, exact=not args.live, evaluation=True, engine=args.engine, threads=args.threads,
-            family=args.family, labels=args.labels,
+            family=args.family, labels=args.labels, precision=args.precision, unverified=bool(args.precision),
         ) as model:  # fmt: skip
             with progress_bar(args) as progress:
                 measured = evaluate(model, data, source, progress)

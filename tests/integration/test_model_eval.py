@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -205,3 +206,67 @@ def test_annotations_without_masks_do_not_measure_masks(data, tmp_path):
     read = dataset.coco(tmp_path / "images", data[1])
     with pytest.raises(Refused, match="no annotation has a 'segmentation'"):
         AveragePrecision(read, ClassMap({"Cat": 0}), ("segm",))
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Finds the same cat a little less sure of it, and no dog."""
+    source = constant_rows(tmp_path / "n.onnx", rows((5, 0.8, 0)))
+    options = PackOptions(no_golden=True, labels=["cat", "dog"])
+    return pack(source, tmp_path / "n.pkg", options, LoadOptions(cache_dir=tmp_path)).directory
+
+
+def compare(a, b, tmp_path, *more):
+    return main(["model", "compare", str(a), str(b), "--images", str(tmp_path / "images"), *map(str, more)])
+
+
+def test_two_models_are_compared_without_labels(package, other, data, tmp_path, capsys):
+    assert compare(package, other, tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["agreement"]["found by both"] == 1
+    assert told["agreement"]["only by A"] == 1
+    assert told["agreement"]["mean score off"] == pytest.approx(0.1, abs=1e-4)
+    assert told["classes"]["dog"] == {"both": 0, "only A": 1, "only B": 0}
+
+
+def test_with_labels_the_figures_stand_side_by_side(package, other, data, tmp_path, capsys):
+    assert compare(package, other, tmp_path, "--annotations", data[1], "--json") == 0
+    (ap, *_) = json.loads(capsys.readouterr().out)["measured"]
+    assert ap == {"what": "AP", "A": 25.25, "B": 25.25, "B - A": 0.0}
+
+
+def test_a_model_agrees_with_itself_in_another_precision(package, data, tmp_path, capsys):
+    assert compare(package, f"{package}@onnxruntime-cpu:fp16", tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["B"]["engine"]["precision"] == "fp16"
+    assert told["agreement"]["agreement %"] == 100.0
+
+
+def test_the_report_shows_where_they_differ(package, other, data, tmp_path, capsys):
+    assert compare(package, other, tmp_path, "--report", tmp_path / "report") == 0
+    assert "report/index.html" in capsys.readouterr().out
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "1 found by both, 1 only by A" in page
+    picture = cv2.imread(str(tmp_path / "report" / "pictures" / "001.jpg"))
+    middle = picture.shape[1] // 2
+    left, right = picture[:, : middle - 4], picture[:, middle + 4 :]
+    assert left.shape == right.shape
+    # The dog's frame at the lower left is drawn for A alone.
+    assert np.abs(left.astype(int) - right)[-20:, :20].max() > 100
+
+
+def test_models_of_two_tasks_are_not_compared(package, data, tmp_path, capsys):
+    toml = tmp_path / "t.pkg"
+    shutil.copytree(package, toml)
+    text = (toml / "model.toml").read_text().replace('task = "detection"', 'task = "keypoints"')
+    (toml / "model.toml").write_text(text)
+    assert compare(package, toml, tmp_path) == 1
+    assert "expected two models of one task" in capsys.readouterr().err
+
+
+def test_an_engine_that_does_not_exist_is_told(package, data, tmp_path, capsys):
+    assert compare(package, f"{package}@openvin", tmp_path) == 1
+    assert "did you mean 'openvino'" in capsys.readouterr().err
