@@ -363,9 +363,11 @@ class PipelineLoop:
 
 
 def _short(outputs: dict[str, Any]) -> dict[str, Any]:
-    """What a person wants to see of the outputs each second: plain values, and counts in place of lists."""
+    """What a person wants to see of the outputs each second: plain values, and counts in place of lists; no pictures."""
     short: dict[str, Any] = {}
     for name, value in list(outputs.items())[:16]:
+        if isinstance(value, dict) and value.get("type") == "image":
+            continue
         if isinstance(value, dict) and isinstance(value.get("predictions"), list):
             short[name] = len(value["predictions"])
         elif isinstance(value, dict) and all(isinstance(item, (int, float, str)) for item in value.values()):
