@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 
@@ -23,3 +24,18 @@ class Backoff:
         whole_s = min(self._max_s, self._min_s * 2.0 ** min(self._failures, 32))
         self._failures += 1
         return whole_s * (0.5 + 0.5 * self._random())
+
+
+class Budget:
+    """At most `most` failures in `window_s`; what fails more often is to be tried at long intervals only."""
+
+    def __init__(self, most: int, window_s: float) -> None:
+        self._window_s = window_s
+        self._failures: deque[float] = deque(maxlen=most)
+
+    def spend(self, at_mono: float) -> bool:
+        """One more failure; whether it goes beyond the budget."""
+        full = len(self._failures) == self._failures.maxlen
+        beyond = full and at_mono - self._failures[0] < self._window_s
+        self._failures.append(at_mono)
+        return beyond

@@ -7,7 +7,7 @@ first that was told.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,9 @@ class CameraLedger:
         if stats.first_result_mono > 0:
             self._book(self._gap_cause, stats.first_result_mono - self._gap_since_mono)
             self._gap_since_mono = None
+        elif stats.off_since_mono > 0:
+            self._book(self._gap_cause, stats.off_since_mono - self._gap_since_mono)
+            self._gap_since_mono = None
         elif not stats.blind_cause and stats.frames == 0:
             return
         elif stats.blind_cause and self._gap_cause == Reason.STARTING.value:
@@ -91,7 +94,10 @@ class CameraLedger:
         if (unfinished := stats.frames - outcomes) > 0:
             self._former.no_answer = _sum(self._former.no_answer, {cause.value: unfinished})
         if self._gap_since_mono is None:
-            self._gap_since_mono = stats.last_result_mono or self._last_result_mono or at_mono
+            since_mono = stats.blind_since_mono if stats.blind_cause else stats.last_result_mono
+            self._gap_since_mono = since_mono or self._last_result_mono or at_mono
+            if stats.off_since_mono > 0:
+                self._gap_since_mono = at_mono
             self._gap_cause = stats.blind_cause or cause.value
         else:
             self._gap_cause = self._later_cause(cause)
@@ -168,3 +174,30 @@ def _joined(a: Totals, b: Totals) -> Totals:
         _sum(a.step_errors, b.step_errors),
         _sum_s(a.blind_s, b.blind_s),
     )
+
+
+class LastHour:
+    """Blind seconds by cause of the last 60 minutes, from the books read once a minute. Pure."""
+
+    MINUTES = 60
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, dict[str, float]]] = deque(maxlen=self.MINUTES + 1)
+
+    def read(self, ledger: CameraLedger, at_mono: float) -> dict[str, float]:
+        """What was blind since the oldest mark that is not older than an hour, the open interval included."""
+        now = _with_open(ledger, at_mono)
+        if not self._marks or at_mono - self._marks[-1][0] >= 60.0:
+            self._marks.append((at_mono, now))
+        hour_s = self.MINUTES * 60.0
+        _, before = next((mark for mark in self._marks if at_mono - mark[0] <= hour_s), (at_mono, now))
+        # A cause may lose what it had: time before the first result is shown under one and booked under another.
+        spans = {cause: blind_s - before.get(cause, 0.0) for cause, blind_s in now.items()}
+        return {cause: round(span_s, 3) for cause, span_s in spans.items() if span_s > 0.0}
+
+
+def _with_open(ledger: CameraLedger, at_mono: float) -> dict[str, float]:
+    blind_s = dict(ledger.totals().blind_s)
+    if (open_ := ledger.blind_now(at_mono)) is not None:
+        blind_s[open_[0]] = blind_s.get(open_[0], 0.0) + open_[1]
+    return blind_s

@@ -25,7 +25,8 @@ MAX_RUN_DIR_BYTES = 80
 
 @dataclass(frozen=True)
 class Limits:
-    """Every limit, with its unit in the name."""
+    """Every limit, with its unit in the name. `restarts`: of one child in `restarts_window_s`; one that ends more often is
+    started every `flapping_s`. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
 
     outbox_bytes: int = 256 * 1024 * 1024
     outbox_age_s: float = 7 * 86400.0
@@ -41,6 +42,12 @@ class Limits:
     stop_s: float = 5.0
     restart_min_s: float = 0.2
     restart_max_s: float = 10.0
+    restarts: int = 10
+    restarts_window_s: float = 600.0
+    flapping_s: float = 60.0
+    stress_celsius: float = 90.0
+    stress_watts: float = 10000.0
+    stress_cpu_percent: float = 100.0
     refused_retry_s: float = 60.0
     connect_s: float = 15.0
     reconnect_min_s: float = 0.5

@@ -33,6 +33,7 @@ from agent.files import write_atomic
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus
 from agent.health.report import HealthReport
+from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.journal import Journal
 from agent.link import Link
@@ -117,6 +118,7 @@ class Agent:
             self._gpus,
             clock,
         )
+        self._strain = Strain(self._device, self._gpus, limits)
         self._commands = Commands(self._gate.open_command, self._handlers(), self._out.response)
         self._link = Link(
             identity.broker,
@@ -228,6 +230,7 @@ class Agent:
 
     def _tick(self, at_mono: float) -> None:
         self._twin.tick(at_mono)
+        self._strain.tick(at_mono)
         self._notifier.watchdog()
 
     def _waiting(self) -> Figures:
@@ -316,7 +319,7 @@ class Agent:
         if unit is None:
             known = sorted(unit.spec.camera.name for unit in self._device.pipelines.values())
             raise Refused(Reason.UNKNOWN_REFERENCE, f"no camera is called {camera!r}; running are {known}")
-        unit.keeper.end(Reason.PIPELINE_DOWN, "restart-camera was asked for")
+        unit.keeper.restart("restart-camera was asked for")
         return {"camera": camera}
 
     # --- regular work -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.backoff import Backoff
+from agent.backoff import Backoff, Budget
 from agent.blindness import CameraLedger
 from agent.child import Launcher
 from agent.clock import Clock
@@ -23,6 +23,7 @@ from agent.files import write_atomic
 from agent.pipelines import Keep, PipelineUnit
 from agent.reconcile import EngineSpec, Layout, PipelineSpec
 from agent.store import Store
+from agent.stress import Relief
 from agent.supervise import Keeper, Part, Supervisor
 from wire import local
 from wire.names import is_name
@@ -53,6 +54,7 @@ class Device:
         self._books = self._load_books()
         self._next_run_mono = self._next_state_mono = 0.0
         self._serial = 0
+        self._relief = Relief()
 
     @property
     def layout(self) -> Layout:
@@ -116,6 +118,12 @@ class Device:
             if isinstance(unit, PipelineUnit):
                 unit.clear()
 
+    def ease(self, relief: Relief) -> None:
+        """Have every camera work on this share of its frames."""
+        self._relief = relief
+        for unit in self.pipelines.values():
+            unit.ease(relief)
+
     def keep_books_soon(self) -> None:
         """Pipelines have come or gone: write the books at the next tick."""
         self._next_run_mono = 0.0
@@ -155,7 +163,8 @@ class Device:
     def _keeper(self, part: Part) -> Keeper:
         limits = self._config.limits
         backoff = Backoff(limits.restart_min_s, limits.restart_max_s, random.random)
-        return Keeper(part, self._launcher, self._clock, backoff, limits.stop_s)
+        budget = Budget(limits.restarts, limits.restarts_window_s)
+        return Keeper(part, self._launcher, self._clock, backoff, limits.stop_s, budget, limits.flapping_s)
 
     def _changed(self) -> None:
         self.on_change()
@@ -165,6 +174,7 @@ class Device:
     def _tick(self, at_mono: float) -> None:
         for unit in self.pipelines.values():
             unit.tick()
+            unit.ease(self._relief)
         if at_mono >= self._next_run_mono:
             self._next_run_mono = at_mono + LEDGER_RUN_S
             self._save_books(self._config.run_dir, durable=False)

@@ -98,6 +98,9 @@ class EngineUnit:
     def retry_s(self) -> float | None:
         return self._limits.refused_retry_s if self.state == "refused" else None
 
+    def proven(self) -> bool:
+        return self.state == "ok"
+
     async def until_up(self) -> None:
         """Wait until the engine serves; a failure that may pass is waited out, so the caller sets the deadline.
 

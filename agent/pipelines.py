@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from agent.blindness import CameraLedger
+from agent.blindness import CameraLedger, LastHour
 from agent.clock import Clock
 from agent.config import Limits
 from agent.engines import MAX_ENDS, reason_of
 from agent.errors import Degraded, UpdateRefused
 from agent.intake import Intake
 from agent.reconcile import PipelineSpec
+from agent.stress import Relief
 from agent.supervise import Keeper
 from wire import local
 from wire.problem import Problem
@@ -58,6 +59,9 @@ class PipelineUnit:
         self.revision = revision
         self.ledger = ledger
         self.camera = local.CameraState("opening", Reason.STARTING.value)
+        self.faults: list[local.PictureFault] = []
+        self.relief = Relief()
+        self.last_hour = LastHour()
         self.stats: local.PipelineStats | None = None
         self.up = False
         self.refused: UpdateRefused | None = None
@@ -90,8 +94,12 @@ class PipelineUnit:
             self._intake.take(message)
         elif isinstance(message, local.CameraState):
             self._camera_is(message)
+        elif isinstance(message, local.PictureState):
+            self.faults = message.faults
+            self._change()
         elif isinstance(message, local.PipelineUp):
             self.up, self.refused, self._ends = True, None, 0
+            self._relieve()
             self._change()
         elif isinstance(message, (local.Prepared, local.NotPrepared)):
             self._answered(message)
@@ -103,9 +111,13 @@ class PipelineUnit:
             _settle(self._snapshots.pop(message.rid, None), message)
 
     def ended(self, cause: Reason) -> None:
+        if self.camera.reason == Reason.CAMERA_HUNG.value:
+            # The process has said so itself before it ended.
+            cause = Reason.CAMERA_HUNG
         self.ledger.process_ended(cause, self._clock.mono())
         self.up = False
         self.stats = None
+        self.faults = []
         self._ends += 1
         self.camera = local.CameraState("lost", cause.value, cause.text)
         self._intake.forget()
@@ -124,6 +136,20 @@ class PipelineUnit:
     def retry_s(self) -> float | None:
         return self._limits.refused_retry_s if self.refused else None
 
+    def proven(self) -> bool:
+        return self.stats is not None and self.stats.results > 0
+
+    def ease(self, relief: Relief) -> None:
+        """The share of frames the device can bear; cameras that may not be relieved work on all."""
+        if self.spec.camera.care.shed and relief != self.relief:
+            self.relief = relief
+            self._relieve()
+
+    def _relieve(self) -> None:
+        if self.up and (self.relief.reason is not None or self.stats is not None):
+            reason = self.relief.reason.value if self.relief.reason else ""
+            self.keeper.send(local.Relieve(self.relief.share, reason))
+
     def clear(self) -> None:
         """After its end for good: its directory goes."""
         shutil.rmtree(self._run_dir, ignore_errors=True)
@@ -139,7 +165,7 @@ class PipelineUnit:
         if self.camera.state == "opening":
             return "starting"
         blind = self.stats is not None and bool(self.stats.blind_cause)
-        if self.camera.state == "lost" or blind or (self.stats and self.stats.step_errors):
+        if self.camera.state == "lost" or self.faults or blind or (self.stats and self.stats.step_errors):
             return "degraded"
         return "ok"
 

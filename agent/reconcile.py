@@ -128,7 +128,7 @@ def applied(running: Layout, steps: Plan) -> Layout:
 def camera_source(name: str, camera: Camera) -> local.CameraSource:
     """The camera as its pipeline opens it."""
     pace = camera.pace or default_pace(camera.source)
-    return local.CameraSource(name, camera.source, pace, camera.fps, camera.loop, camera.options)
+    return local.CameraSource(name, camera.source, pace, camera.fps, camera.loop, camera.options, camera.care)
 
 
 def _groups(desired: Desired) -> dict[str, dict[str, Model]]:

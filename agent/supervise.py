@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from agent.backoff import Backoff
+from agent.backoff import Backoff, Budget
 from agent.child import Launcher, Process, rss_bytes
 from agent.clock import Clock
 from agent.errors import AgentError
@@ -47,13 +47,33 @@ class Part(Protocol):
     def retry_s(self) -> float | None:
         """How long to wait before the next start, where the back-off is not to decide."""
 
+    def proven(self) -> bool:
+        """Whether the process has done what it is for since its start."""
+
 
 class Keeper:
-    """Keeps one child. `start` once; `stop` ends it for good."""
+    """Keeps one child. `start` once; `stop` ends it for good.
 
-    def __init__(self, part: Part, launcher: Launcher, clock: Clock, backoff: Backoff, stop_s: float) -> None:
+    `flapping`: it has ended more often than the budget allows, and is started again at intervals of `flapping_s` only.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        launcher: Launcher,
+        clock: Clock,
+        backoff: Backoff,
+        stop_s: float,
+        budget: Budget | None = None,
+        flapping_s: float = 60.0,
+    ) -> None:
         self.part = part
         self.restarts = 0
+        self.flapping = False
+        self._budget = budget
+        self._flapping_s = flapping_s
+        self._good = False
+        self._asked = False
         self._launcher = launcher
         self._clock = clock
         self._backoff = backoff
@@ -94,6 +114,11 @@ class Keeper:
             )
             self._cause = self._cause or cause
             self._process.kill()
+
+    def restart(self, why: str) -> None:
+        """SIGKILL the process because somebody asked for it: it is started again at once, and no failure is counted."""
+        self._asked = True
+        self.end(Reason.PIPELINE_DOWN, why)
 
     def check(self, at_mono: float) -> None:
         """End the process if it has been silent for too long."""
@@ -140,13 +165,18 @@ class Keeper:
                 log.exception("child's life failed", extra={"child": self.part.name})
             if self._stopping.is_set():
                 return
-            if self._clock.mono() - started_mono > STABLE_S:
+            if self._clock.mono() - started_mono > STABLE_S and self._good:
                 self._backoff.reset()
-            await self._pause()
+            if not self._asked:
+                await self._pause()
+            self._asked = False
             self.restarts += 1
 
     async def _pause(self) -> None:
         delay_s = self.part.retry_s() or self._backoff.next_s()
+        self.flapping = self._budget is not None and self._budget.spend(self._clock.mono())
+        if self.flapping:
+            delay_s = max(delay_s, self._flapping_s)
         log.warning("child starts again", extra={"child": self.part.name, "retry_s": round(delay_s, 2)})
         try:
             await asyncio.wait_for(self._stopping.wait(), delay_s)
@@ -174,6 +204,7 @@ class Keeper:
                 log.warning(
                     "child ended", extra={"child": self.part.name, "pid": process.pid, "status": status}
                 )
+            self._good = self.part.proven()
             self.part.ended(self._cause or Reason.PIPELINE_DOWN)
 
     async def _listen(self, process: Process) -> None:

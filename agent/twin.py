@@ -90,6 +90,11 @@ class Twin:
         if unit is None:
             return self._object(f"camera {name}", "ok", None, "no pipeline uses it")
         camera = unit.camera
+        if camera.state == "streaming" and unit.faults:
+            fault = unit.faults[0]
+            return self._object(f"camera {name}", "degraded", fault.reason, fault.message)
+        if camera.state == "off":
+            return self._object(f"camera {name}", "ok", camera.reason, camera.message)
         if camera.state in ("streaming", "ended"):
             reason = Reason.CAMERA_ENDED.value if camera.state == "ended" else None
             return self._object(f"camera {name}", "ok", reason, camera.message)
@@ -141,7 +146,11 @@ def _pipeline(unit: PipelineUnit) -> tuple[str, str | None, str]:
     if not unit.up:
         down = unit.state == "failed"
         reason = Reason.PIPELINE_DOWN if down else Reason.STARTING
+        if unit.keeper.flapping:
+            reason = Reason.PIPELINE_FLAPPING
         return unit.state, reason.value, reason.text
+    if unit.faults:
+        return unit.state, unit.faults[0].reason, unit.faults[0].message
     if unit.stats is not None and unit.stats.blind_cause:
         return unit.state, unit.stats.blind_cause, ""
     if unit.state == "degraded" and unit.stats is not None and unit.stats.step_errors:

@@ -267,6 +267,8 @@ def figures(health: Health) -> dict[str, Any]:
             "results": camera.results,
             "no_answer": sum(camera.no_answer.values()),
             "blind_s": round(sum(camera.blind_s.values()), 3),
+            "blind": {cause: round(blind_s, 1) for cause, blind_s in camera.blind_s.items()},
+            "faults": [fault.reason for fault in camera.faults],
             "latency_p95_ms": camera.latency_p95_ms,
         }
         for name, camera in health.cameras.items()

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from wire import dsse, source
+from wire.camera import ActiveHours, Care, Deadlines, PictureChecks, Privacy
 from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
 from wire.names import Digest, Name
@@ -28,7 +29,8 @@ class Camera(Doc):
     `source`: `rtsp://…`, `http://…`, a device number or `/dev/video…`, or a path of a video file. `pace`: `live` plays a file
     at its own frame rate and drops what comes too late; `file` takes every frame as fast as it can; the default is
     `live` for everything but files, and `realtime` for files: every frame, at the file's own rate. `fps` limits the rate
-    at which frames are worked on; 0 is no limit.
+    at which frames are worked on; 0 is no limit. `deadlines`, `checks`, `hours`, `privacy` and `shed` are those of
+    `wire.camera`.
     """
 
     source: str = Field(min_length=1, max_length=2048)
@@ -36,6 +38,16 @@ class Camera(Doc):
     fps: float = Field(default=0.0, ge=0.0, le=1000.0)
     loop: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
+    deadlines: Deadlines = Field(default_factory=Deadlines)
+    checks: PictureChecks = Field(default_factory=PictureChecks)
+    hours: ActiveHours = Field(default_factory=ActiveHours)
+    privacy: Privacy = Field(default_factory=Privacy)
+    shed: bool = True
+
+    @property
+    def care(self) -> Care:
+        """How it is watched, as its pipeline takes it."""
+        return Care(self.deadlines, self.checks, self.hours, self.privacy, self.shed)
 
 
 class EngineOptions(Doc):

@@ -52,8 +52,28 @@ class StepHealth(Doc):
     max_us: float = 0.0
 
 
+class CameraFault(Doc):
+    """Something wrong with a picture that comes. `blind`: it shows nothing of what it should."""
+
+    reason: str
+    message: str = ""
+    for_s: float = 0.0
+    blind: bool = False
+
+
+class Relief(Doc):
+    """The device is under stress: the camera's frames are worked on in this share only."""
+
+    share: float
+    reason: str
+
+
 class CameraHealth(Doc):
-    """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight."""
+    """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight.
+
+    `blind_s` since then, `blind_hour_s` in the last hour, open interval included; both seconds by cause. `decoder`: what
+    decodes. `drift_ms`: by how much the stream's own clock has run ahead of the device's since the stream was opened.
+    """
 
     state: str
     pipeline: str
@@ -67,6 +87,11 @@ class CameraHealth(Doc):
     latency_p95_ms: float | None = None
     blind_s: dict[str, float] = Field(default_factory=dict)
     blind_now: BlindNow | None = None
+    blind_hour_s: dict[str, float] = Field(default_factory=dict)
+    faults: tuple[CameraFault, ...] = ()
+    relief: Relief | None = None
+    decoder: str = ""
+    drift_ms: float | None = None
     restarts: int = 0
     events: int = 0
     events_dropped: int = 0

@@ -13,6 +13,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
+from wire.camera import Care
 from wire.errors import Malformed
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -45,6 +46,7 @@ class CameraSource:
     fps: float = 0.0
     loop: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    care: Care = field(default_factory=Care)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,15 @@ class TakeSnapshot:
     max_width_px: int = 1280
 
 
+@_message("relieve")
+@dataclass(frozen=True)
+class Relieve:
+    """The device is under stress: work on at most this share of the camera's frames, 1 for all; `reason` is why."""
+
+    share: float
+    reason: str = ""
+
+
 @_message("stop")
 @dataclass(frozen=True)
 class Stop:
@@ -148,7 +159,10 @@ class PipelineUp:
 @_message("camera-state")
 @dataclass(frozen=True)
 class CameraState:
-    """`state` is opening, streaming, lost or ended; `reason` a reason code where it is not streaming."""
+    """`state` is opening, streaming, lost, ended or off (by plan); `reason` a reason code where it is not streaming.
+
+    `decoder`: what decodes, where the source tells.
+    """
 
     state: str
     reason: str = ""
@@ -156,6 +170,25 @@ class CameraState:
     width: int = 0
     height: int = 0
     fps: float = 0.0
+    decoder: str = ""
+
+
+@dataclass(frozen=True)
+class PictureFault:
+    """Something wrong with a picture that comes, since then; `blind` where it shows nothing of what it should."""
+
+    reason: str
+    message: str
+    since_mono: float
+    blind: bool
+
+
+@_message("picture-state")
+@dataclass(frozen=True)
+class PictureState:
+    """All faults of the camera's picture that are visible now; sent at each change."""
+
+    faults: list[PictureFault] = field(default_factory=list)
 
 
 @_message("prepared")
@@ -226,7 +259,9 @@ class PipelineStats:
 
     `blind_s` is closed blind time by cause; `blind_cause`/`blind_since_mono` the interval still open.
     `first_result_mono` and `last_result_mono` are 0 before the first result. `steps` holds the slowest ones. `passed_over`:
-    step → what to use in place of its block, which does not run on a device.
+    step → what to use in place of its block, which does not run on a device. `off_since_mono`: since then nothing is to be
+    watched, by plan; 0 where the camera is on. `drift_ms`: by how much the stream's own clock has run ahead of this machine's
+    since it was opened.
     """
 
     frames: int
@@ -251,6 +286,8 @@ class PipelineStats:
     revision: int
     steps: dict[str, StepStats] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
+    off_since_mono: float = 0.0
+    drift_ms: float | None = None
 
 
 @_message("snapshot-taken")
@@ -371,9 +408,11 @@ Message: TypeAlias = (
     | Abandon
     | EventsKept
     | TakeSnapshot
+    | Relieve
     | Stop
     | PipelineUp
     | CameraState
+    | PictureState
     | Prepared
     | NotPrepared
     | Switched

@@ -60,6 +60,25 @@ class Reason(str, Enum):
     CAMERA_LOST = "camera-lost"
     CAMERA_ENDED = "camera-ended"
     CAMERA_SOURCE_INVALID = "camera-source-invalid"
+    CAMERA_PASSWORD = "camera-password"
+    CAMERA_SILENT = "camera-silent"
+    CAMERA_NONSENSE = "camera-nonsense"
+    CAMERA_STALLED = "camera-stalled"
+    CAMERA_HUNG = "camera-hung"
+    CAMERA_OFF = "camera-off"
+    CAMERA_DECODER = "camera-decoder"
+    PICTURE_FROZEN = "picture-frozen"
+    PICTURE_BLACK = "picture-black"
+    PICTURE_BRIGHT = "picture-bright"
+    PICTURE_COVERED = "picture-covered"
+    PICTURE_BLURRED = "picture-blurred"
+    PICTURE_MOVED = "picture-moved"
+    PICTURE_SIZE = "picture-size"
+    PICTURE_WITHHELD = "picture-withheld"
+    DROPPED_BY_POLICY = "dropped-by-policy"
+    THERMAL_LIMIT = "thermal-limit"
+    POWER_LIMIT = "power-limit"
+    CPU_LIMIT = "cpu-limit"
     # running parts
     ENGINE_DOWN = "engine-down"
     ENGINE_TIMEOUT = "engine-timeout"
@@ -67,6 +86,7 @@ class Reason(str, Enum):
     ENGINE_BUSY = "engine-busy"
     PIPELINE_DOWN = "pipeline-down"
     PIPELINE_HUNG = "pipeline-hung"
+    PIPELINE_FLAPPING = "pipeline-flapping"
     AGENT_DOWN = "agent-down"
     STARTING = "starting"
     # control plane
@@ -136,12 +156,32 @@ TEXTS: dict[Reason, str] = {
     Reason.CAMERA_LOST: "The camera stopped delivering frames. The pipeline keeps trying to open it again.",
     Reason.CAMERA_ENDED: "The file has come to its end.",
     Reason.CAMERA_SOURCE_INVALID: "The camera's source is not of a known form. Use rtsp://…, http://…, a device number or a file.",
+    Reason.CAMERA_PASSWORD: "The camera does not accept the user name or password. Correct them; it is asked again seldom, so that it locks nobody out.",
+    Reason.CAMERA_SILENT: "The camera accepts the connection and says nothing. Restart the camera; the pipeline keeps trying.",
+    Reason.CAMERA_NONSENSE: "What answers at the camera's address does not speak its protocol. Check address and port.",
+    Reason.CAMERA_STALLED: "The connection stands and no frame comes. The pipeline opens it again.",
+    Reason.CAMERA_HUNG: "A call into the decoder or driver did not come back; the pipeline process was ended and is started again.",
+    Reason.CAMERA_OFF: "The camera is not watched at this hour, by plan.",
+    Reason.CAMERA_DECODER: "No hardware decoder can be used; the camera is decoded in software. The message says what was tried.",
+    Reason.PICTURE_FROZEN: "The picture does not change, or only its clock does: the camera or its recorder sends an old one. Restart it.",
+    Reason.PICTURE_BLACK: "The picture is black. Check lens cap, exposure and light, or set active hours.",
+    Reason.PICTURE_BRIGHT: "The picture is over-exposed. Check exposure, and whether a light shines into the lens.",
+    Reason.PICTURE_COVERED: "Something covers the lens: the picture is one even surface. Clean or uncover it.",
+    Reason.PICTURE_BLURRED: "The picture has lost its sharpness. Focus or clean the lens.",
+    Reason.PICTURE_MOVED: "The camera looks elsewhere than before. Turn it back, or take the new view by restarting the camera.",
+    Reason.PICTURE_SIZE: "The picture has another size than it should. Correct the camera's settings or the camera's `checks`.",
+    Reason.PICTURE_WITHHELD: "The privacy policy of the camera lets no picture leave, or cannot be met for this one.",
+    Reason.DROPPED_BY_POLICY: "Frames come, and all of them are dropped: the device cannot keep up. Lower the rate or use a smaller model.",
+    Reason.THERMAL_LIMIT: "The device is too hot, so fewer frames are worked on. Cool it.",
+    Reason.POWER_LIMIT: "The device has reached its power limit, so fewer frames are worked on.",
+    Reason.CPU_LIMIT: "The processor is overloaded, so fewer frames are worked on. Lower rates or move cameras elsewhere.",
     Reason.ENGINE_DOWN: "The engine process of the model is not running; it is being started again.",
     Reason.ENGINE_TIMEOUT: "The engine did not answer in time.",
     Reason.ENGINE_ERROR: "The engine failed on this request; the message holds its words.",
     Reason.ENGINE_BUSY: "All slots of the engine are taken; the frame was not asked.",
     Reason.PIPELINE_DOWN: "The camera's pipeline process is not running; it is being started again.",
     Reason.PIPELINE_HUNG: "The camera's pipeline process gave no sign of life and was ended; it is being started again.",
+    Reason.PIPELINE_FLAPPING: "The camera's pipeline process has ended too often; it is started again at long intervals. See the log.",
     Reason.AGENT_DOWN: "The agent was not running.",
     Reason.STARTING: "The part has been started and has not given a result yet.",
     Reason.NOT_AUTHENTICATED: "The request carries no valid bearer token. Give one with --token or OUTRIDER_FLEET_TOKEN.",

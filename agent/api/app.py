@@ -9,9 +9,10 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from agent.api import metrics
 from agent.api.page import PAGE
 from agent.clock import Clock
 from agent.device import Device
@@ -59,6 +60,7 @@ class Api:
                 Route("/", self._page),
                 Route("/healthz", self._healthz),
                 Route("/status", self._status),
+                Route("/metrics", self._metrics),
                 Route("/cameras", self._cameras),
                 Route("/cameras/{name}/snapshot.jpg", self._snapshot),
                 Route("/cameras/{name}/stream", self._stream),
@@ -85,6 +87,10 @@ class Api:
                 }
             )
         )
+
+    async def _metrics(self, _request: Request) -> Response:
+        page = metrics.text(self._health(), connected=self._connected())
+        return PlainTextResponse(page, media_type=metrics.CONTENT_TYPE)
 
     async def _cameras(self, _request: Request) -> Response:
         at_mono = self._clock.mono()

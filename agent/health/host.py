@@ -37,7 +37,7 @@ class HostFigures:
             memory_available_bytes=memory.available,
             disk_total_bytes=disk.total,
             disk_free_bytes=disk.free,
-            temperature_celsius=_temperature(),
+            temperature_celsius=temperature(),
             agent_rss_bytes=rss_bytes(os.getpid()),
             written_bytes_per_day=self._written_per_day(at_mono),
         )
@@ -54,7 +54,8 @@ class HostFigures:
         return float(round(written / ran_s * DAY_S))
 
 
-def _temperature() -> float | None:
+def temperature() -> float | None:
+    """Of the processor in degrees Celsius; None where no sensor tells."""
     try:
         sensors = psutil.sensors_temperatures()
     except (AttributeError, OSError):

@@ -14,7 +14,16 @@ from agent.health.nvidia import Gpus
 from agent.outbox import Figures
 from agent.pipelines import PipelineUnit
 from agent.twin import engine_of
-from wire.health import BlindNow, CameraHealth, Health, ModelHealth, OutboxHealth, StepHealth
+from wire.health import (
+    BlindNow,
+    CameraFault,
+    CameraHealth,
+    Health,
+    ModelHealth,
+    OutboxHealth,
+    Relief,
+    StepHealth,
+)
 
 
 class HealthReport:
@@ -101,6 +110,21 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
         latency_p95_ms=stats.latency_p95_ms if stats and stats.results else None,
         blind_s={cause: round(blind_s, 3) for cause, blind_s in totals.blind_s.items()},
         blind_now=BlindNow(cause=blind[0], for_s=round(blind[1], 3)) if blind else None,
+        blind_hour_s=unit.last_hour.read(unit.ledger, at_mono),
+        faults=tuple(
+            CameraFault(
+                reason=fault.reason,
+                message=fault.message,
+                for_s=round(at_mono - fault.since_mono, 3),
+                blind=fault.blind,
+            )
+            for fault in unit.faults
+        ),
+        relief=Relief(share=round(unit.relief.share, 3), reason=unit.relief.reason.value)
+        if unit.relief.reason
+        else None,
+        decoder=unit.camera.decoder,
+        drift_ms=stats.drift_ms if stats else None,
         restarts=unit.keeper.restarts,
         events=totals.events,
         events_dropped=totals.events_dropped,

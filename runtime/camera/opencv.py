@@ -6,6 +6,8 @@ import os
 
 import cv2
 
+from runtime.camera.buffers import Buffers
+from runtime.camera.probe import explain
 from runtime.camera.source import Properties, Source, file_path, kind_of
 from runtime.errors import SourceRefused, Transient
 from runtime.results import Image
@@ -14,20 +16,18 @@ from wire.reasons import Reason
 from wire.redact import redact
 from wire.source import Kind
 
-OPEN_DEADLINE_MS = 10_000
-READ_DEADLINE_MS = 10_000
-"""FFmpeg gives a call up after this long; what hangs beyond it is the supervisor's business."""
 FFMPEG_FATAL = "8"
 """AV_LOG_FATAL of libavutil/log.h."""
 DECODE_THREADS = 1
 """One decoding thread a camera: more do not help at camera rates, and steal time from the engine."""
+SOFTWARE = "software"
 
 
-def open_camera(camera: CameraSource) -> Source:
+def open_with_opencv(camera: CameraSource) -> Source:
     """Open a camera.
 
-    :raises SourceRefused: the source cannot ever work (no known form, no such file)
-    :raises Transient: it cannot be opened now
+    :raises SourceRefused: the source cannot ever work (no such file)
+    :raises Transient: it cannot be opened now; the reason tells why, as far as the network shows it
     """
     kind = kind_of(camera)
     if kind is Kind.FILE and not file_path(camera).is_file():
@@ -38,10 +38,9 @@ def open_camera(camera: CameraSource) -> Source:
     capture = _capture(camera, kind)
     if not capture.isOpened():
         capture.release()
-        raise Transient(
-            Reason.CAMERA_UNREACHABLE,
-            f"camera {camera.name!r}: {redact(camera.source)} cannot be opened; check address, cable and password",
-        )
+        cause = explain(camera.source, camera.care.deadlines.open_s) if kind is Kind.STREAM else None
+        reason, words = cause or (Reason.CAMERA_UNREACHABLE, "check address, cable and password")
+        raise Transient(reason, f"camera {camera.name!r}: {redact(camera.source)} cannot be opened; {words}")
     return OpenCvSource(capture)
 
 
@@ -59,9 +58,10 @@ def _capture(camera: CameraSource, kind: Kind) -> cv2.VideoCapture:
         cv2.CAP_PROP_N_THREADS, int(camera.options.get("decode_threads", DECODE_THREADS)),
     ]  # fmt: skip
     if kind is Kind.STREAM:
+        deadlines = camera.care.deadlines
         parameters += [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_DEADLINE_MS,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_DEADLINE_MS,
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(deadlines.open_s * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(deadlines.read_s * 1000),
         ]  # fmt: skip
     target = camera.source if kind is Kind.STREAM else str(file_path(camera))
     return cv2.VideoCapture(target, cv2.CAP_FFMPEG, parameters)
@@ -72,12 +72,15 @@ class OpenCvSource:
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture
+        self._buffers = Buffers()
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         self._properties = Properties(
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
             fps if 0.0 < fps <= 1000.0 else 0.0,
+            SOFTWARE,
         )
+        self._shape: tuple[int, ...] = (self._properties.height_px, self._properties.width_px, 3)
 
     @property
     def properties(self) -> Properties:
@@ -87,8 +90,18 @@ class OpenCvSource:
         return bool(self._capture.grab())
 
     def image(self) -> Image | None:
-        ok, image = self._capture.retrieve()
-        return image if ok else None
+        # A picture of another size than the buffer's gets an array of its own.
+        ok, image = self._capture.retrieve(self._buffers.free(self._shape))
+        if not ok:
+            return None
+        picture: Image = image
+        self._shape = picture.shape
+        return picture
+
+    def position_s(self) -> float | None:
+        """The packet's time stamp: of RTP for a network stream, whose zero is the stream's beginning. OpenCV gives no NTP time."""
+        position_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        return position_ms / 1000.0 if position_ms > 0.0 else None
 
     def close(self) -> None:
         self._capture.release()

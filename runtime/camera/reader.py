@@ -14,10 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runtime.camera.hours import Timetable
+from runtime.camera.inspection import Inspection
+from runtime.camera.pace import Drift, RateLimit, Schedule
 from runtime.camera.source import Pace, Source, kind_of, pace_of
 from runtime.errors import RuntimeFault
 from runtime.results import Image
-from wire.local import CameraSource, CameraState
+from wire.local import CameraSource, CameraState, PictureState
 from wire.reasons import Reason
 from wire.source import Kind
 
@@ -25,10 +28,16 @@ BUFFERED_FRAMES = 3
 """Decoded frames held for a pipeline that takes every frame."""
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
+PASSWORD_RETRY_S = 30.0
+"""Cameras lock users out who try wrong passwords too often."""
 DEFAULT_FPS = 25.0
 """The rate of a file that does not say."""
+STALLED_SHARE = 0.9
+"""A read that failed after this share of its deadline had nothing to read; a shorter one met the end of the stream."""
+TIMETABLE_S = 1.0
 
 Open = Callable[[CameraSource], Source]
+News = CameraState | PictureState
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,23 @@ class CameraReader:
     """Reads one camera in a thread of its own. All methods but the thread's are called by the pipeline's main thread."""
 
     def __init__(self, camera: CameraSource, open_source: Open) -> None:
-        """:raises SourceRefused: the source is of no known form"""
+        """:raises SourceRefused: the source is of no known form, or a policy cannot be kept here"""
         self._camera = camera
         self._open_source = open_source
         self._live = pace_of(camera) is Pace.LIVE
         self._paced = pace_of(camera) is not Pace.FILE
         self._kind = kind_of(camera)
+        self._timetable = Timetable(camera.care.hours)
+        self._inspection = Inspection(camera.care)
+        self._limit = RateLimit(camera.fps)
+        self.drift = Drift()
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
-        self._states: deque[CameraState] = deque(maxlen=64)
+        self._news: deque[News] = deque(maxlen=64)
         self._skipped: dict[str, int] = {}
         self._seq = 0
         self._stopping = False
+        self._call = ("", 0.0)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"camera-{camera.name}", daemon=True)
 
@@ -82,13 +96,22 @@ class CameraReader:
         except BlockingIOError:
             pass
 
-    def news(self) -> tuple[list[CameraState], dict[str, int], int]:
+    def news(self) -> tuple[list[News], dict[str, int], int]:
         """Changes of state and frames skipped by policy since the last call, and the number of source frames so far."""
         with self._changed:
-            states, skipped = list(self._states), self._skipped
-            self._states.clear()
+            news, skipped = list(self._news), self._skipped
+            self._news.clear()
             self._skipped = {}
-            return states, skipped, self._seq
+            return news, skipped, self._seq
+
+    def relieve(self, share: float, reason: str) -> None:
+        """Let at most this share of the frames pass, under the name of this policy; 1 for all."""
+        self._limit = self._limit.relieved(share, reason)
+
+    def blocked(self, at_mono: float) -> tuple[str, float]:
+        """The call into the source that is under way (open, read, close) and for how many seconds; `("", 0)` where none is."""
+        call, since_mono = self._call
+        return (call, at_mono - since_mono) if call else ("", 0.0)
 
     def stop(self, deadline_s: float = 1.0) -> bool:
         """End the thread; False when it hangs in a native call, and only the end of the process can end it."""
@@ -103,51 +126,110 @@ class CameraReader:
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S
         while not self._stopping:
+            if not self._wait_for_hours():
+                return
             self._tell(CameraState("opening"))
-            try:
-                source = self._open_source(self._camera)
-            except RuntimeFault as e:
-                self._tell(CameraState("lost", e.reason.value, str(e)))
-                self._pause(retry_s * random.uniform(0.8, 1.2))
-                retry_s = min(retry_s * 2, LAST_RETRY_S)
-                continue
-            try:
-                before = self._seq
-                self._read(source)
-            finally:
-                source.close()
-            if self._stopping:
+            before = self._seq
+            lost = self._open_and_read()
+            if self._stopping or (lost is not None and lost.state == "ended"):
+                if lost is not None and not self._stopping:
+                    self._tell(lost)
                 return
-            if self._kind is Kind.FILE and not self._camera.loop:
-                self._tell(CameraState("ended", Reason.CAMERA_ENDED.value, "the file has come to its end"))
-                return
-            if self._kind is Kind.FILE and self._seq > before:
+            if self._seq > before:
                 retry_s = FIRST_RETRY_S
+            if lost is None:
                 continue
-            retry_s = FIRST_RETRY_S if self._seq > before else min(retry_s * 2, LAST_RETRY_S)
-            self._tell(CameraState("lost", Reason.CAMERA_LOST.value, "the stream broke off"))
-            self._pause(retry_s * random.uniform(0.8, 1.2))
+            self._tell(lost)
+            wait_s = PASSWORD_RETRY_S if lost.reason == Reason.CAMERA_PASSWORD.value else retry_s
+            self._pause(wait_s * random.uniform(0.8, 1.2))
+            retry_s = min(retry_s * 2, LAST_RETRY_S)
 
-    def _read(self, source: Source) -> None:
-        seen = source.properties
-        limit = _RateLimit(self._camera.fps)
-        period_s = 1.0 / (seen.fps or DEFAULT_FPS)
-        schedule = _Schedule(period_s) if self._paced and self._kind is Kind.FILE else None
+    def _wait_for_hours(self) -> bool:
+        """Wait until the camera is to be watched; False when told to stop meanwhile."""
+        if not self._timetable.active(time.time()):
+            self._tell(CameraState("off", Reason.CAMERA_OFF.value, Reason.CAMERA_OFF.text))
+            while not self._stopping and not self._timetable.active(time.time()):
+                self._pause(TIMETABLE_S)
+        return not self._stopping
+
+    def _open_and_read(self) -> CameraState | None:
+        """One life of the source: why it was lost or has ended, None where it is simply to be opened again."""
+        self._call = ("open", time.monotonic())
+        try:
+            source = self._open_source(self._camera)
+        except RuntimeFault as e:
+            return CameraState("lost", e.reason.value, str(e))
+        finally:
+            self._call = ("", 0.0)
+        before = self._seq
+        try:
+            return self._lost(self._read(source), before)
+        finally:
+            self._call = ("close", time.monotonic())
+            source.close()
+            self._call = ("", 0.0)
+
+    def _lost(self, waited_s: float, before: int) -> CameraState | None:
+        """What to make of a source that gives no more, after a last read of `waited_s`."""
+        if self._stopping or not self._timetable.active(time.time()):
+            return None
+        if self._kind is Kind.FILE and not self._camera.loop:
+            return CameraState("ended", Reason.CAMERA_ENDED.value, "the file has come to its end")
+        if self._kind is Kind.FILE and self._seq > before:
+            return None
+        if waited_s >= STALLED_SHARE * self._camera.care.deadlines.read_s:
+            words = f"no frame for {waited_s:.1f} s, though the connection stands"
+            return CameraState("lost", Reason.CAMERA_STALLED.value, words)
+        return CameraState("lost", Reason.CAMERA_LOST.value, "the stream broke off")
+
+    def _read(self, source: Source) -> float:
+        """Read until the source gives no more, the hours are over, or the thread is to end; how long the last read took."""
+        schedule = self._schedule(source)
+        self._inspection.opened()
+        self.drift.opened()
         told = False
-        while not self._stopping and source.advance():
+        look_mono = 0.0
+        while not self._stopping:
+            began_mono = time.monotonic()
+            self._call = ("read", began_mono)
+            there = source.advance()
+            self._call = ("", 0.0)
+            if not there:
+                return time.monotonic() - began_mono
             due_mono = schedule.next(self._pause) if schedule else time.monotonic()
-            if not told:
-                self._tell(CameraState("streaming", "", "", seen.width_px, seen.height_px, seen.fps))
-                told = True
             seq, self._seq = self._seq, self._seq + 1
-            if not limit.admits(due_mono):
-                self._skip("fps-limit")
+            if (policy := self._limit.refuses(due_mono)) and told:
+                self._skip(policy)
                 continue
             image = source.image()
             if image is None:
                 self._skip("undecodable")
                 continue
+            if not told:
+                self._tell_streaming(source)
+                told = True
+            if due_mono >= look_mono:
+                look_mono = due_mono + self._inspection.every_s
+                self.drift.at(source.position_s(), due_mono)
+                if (change := self._inspection.look(image, due_mono)) is not None:
+                    self._tell(change)
+                if not self._timetable.active(time.time()):
+                    self._skip("active-hours")
+                    return 0.0
+            self._inspection.mask(image)
             self._hand_over(Frame(seq, image, due_mono, time.time() - (time.monotonic() - due_mono)))
+        return 0.0
+
+    def _schedule(self, source: Source) -> Schedule | None:
+        if not self._paced or self._kind is not Kind.FILE:
+            return None
+        return Schedule(1.0 / (source.properties.fps or DEFAULT_FPS))
+
+    def _tell_streaming(self, source: Source) -> None:
+        """Told with the first frame that could be decoded: an open connection proves nothing."""
+        seen = source.properties
+        state = CameraState("streaming", "", "", seen.width_px, seen.height_px, seen.fps, seen.decoder)
+        self._tell(state)
 
     def _hand_over(self, frame: Frame) -> None:
         with self._changed:
@@ -163,9 +245,9 @@ class CameraReader:
         with self._changed:
             self._skipped[policy] = self._skipped.get(policy, 0) + 1
 
-    def _tell(self, state: CameraState) -> None:
+    def _tell(self, news: News) -> None:
         with self._changed:
-            self._states.append(state)
+            self._news.append(news)
         os.eventfd_write(self._wake_fd, 1)
 
     def _pause(self, seconds: float) -> None:
@@ -173,38 +255,3 @@ class CameraReader:
         with self._changed:
             while not self._stopping and (left_s := deadline_mono - time.monotonic()) > 0:
                 self._changed.wait(left_s)
-
-
-class _Schedule:
-    """When each frame of a file is due. Falling behind by more than a second starts the schedule anew."""
-
-    def __init__(self, period_s: float) -> None:
-        self._period_s = period_s
-        self._due_mono = time.monotonic()
-
-    def next(self, pause: Callable[[float], None]) -> float:
-        """Wait until the next frame is due; the time at which it was."""
-        late_s = time.monotonic() - self._due_mono
-        if late_s < 0:
-            pause(-late_s)
-        elif late_s > 1.0:
-            self._due_mono += late_s
-        due_mono = self._due_mono
-        self._due_mono += self._period_s
-        return due_mono
-
-
-class _RateLimit:
-    """Lets at most `fps` frames a second pass, spread evenly; 0 lets all pass."""
-
-    def __init__(self, fps: float) -> None:
-        self._period_s = 1.0 / fps if fps > 0 else 0.0
-        self._due_mono = 0.0
-
-    def admits(self, at_mono: float) -> bool:
-        # A quarter of a period of tolerance keeps a camera at exactly the limit from losing every other frame to jitter.
-        if at_mono + self._period_s * 0.25 < self._due_mono:
-            return False
-        on_grid_mono = self._due_mono + self._period_s
-        self._due_mono = on_grid_mono if on_grid_mono > at_mono else at_mono + self._period_s
-        return True

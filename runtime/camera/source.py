@@ -27,11 +27,12 @@ class Pace(str, Enum):
 
 @dataclass(frozen=True)
 class Properties:
-    """What an opened source says of itself; `fps` is 0 where it does not know."""
+    """What an opened source says of itself; `fps` is 0 and `decoder` empty where it does not know."""
 
     width_px: int
     height_px: int
     fps: float
+    decoder: str = ""
 
 
 class Source(Protocol):
@@ -44,7 +45,10 @@ class Source(Protocol):
         """Move to the next frame without converting it; False at the end or when the stream broke."""
 
     def image(self) -> Image | None:
-        """The current frame as (H, W, 3) uint8 BGR, a new array; None when it cannot be decoded."""
+        """The current frame as (H, W, 3) uint8 BGR, the caller's own; None when it cannot be decoded."""
+
+    def position_s(self) -> float | None:
+        """The current frame's time on the stream's own clock (of RTP, of the file) in seconds; None where it has none."""
 
     def close(self) -> None: ...
 

@@ -12,7 +12,7 @@ import uuid
 
 import cv2
 
-from runtime.camera.opencv import open_camera
+from runtime.camera.opening import open_camera
 from runtime.camera.reader import CameraReader
 from runtime.errors import RuntimeFault
 from runtime.lifeline import Termination, hold

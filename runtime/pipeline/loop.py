@@ -23,6 +23,7 @@ from runtime.pipeline.ledger import Ledger
 from runtime.pipeline.snapshot import Seen
 from runtime.pipeline.steps import StepBook
 from runtime.pipeline.swap import SwapRecord
+from runtime.pipeline.watch import CameraWatch
 from runtime.results import NoAnswer
 from runtime.workflow.executor import Outcome, Run
 from runtime.workflow.serialise import to_json
@@ -36,8 +37,8 @@ FILE_DEPTH = 3
 ANSWER_DEADLINE_S = 5.0
 """A frame without an answer after this long has none."""
 STATS_S = 1.0
-NO_FRAME_S = 5.0
-"""A streaming camera without a frame for this long is lost, whatever it says."""
+CAMERA_HUNG_STATUS = 75
+"""Exit status of a process whose camera hangs in a native call."""
 STOP_FLUSH_S = 2.0
 MAX_LINK_BACKLOG_BYTES = 256 * 1024
 """Events wait here, where the oldest give way, and not in the link while the agent does not read."""
@@ -81,8 +82,8 @@ class PipelineLoop:
         self._candidate = Candidate()
         self._record: SwapRecord | None = None
         self._announce: str = ""
-        self._camera = local.CameraState("opening")
-        self._last_frame_mono = time.monotonic()
+        self._watch = CameraWatch(start.camera, reader, self._ledger, link)
+        self._hung = False
         self._last_result_frame = -1
         self._steps = StepBook(time.monotonic())
         self._step_errors: dict[str, int] = {}
@@ -106,6 +107,8 @@ class PipelineLoop:
             self._begin_waiting()
             self._retire()
             self._send()
+            if self._hung:
+                return CAMERA_HUNG_STATUS
             if self._stopping_mono and self._may_end():
                 return 0
 
@@ -150,11 +153,11 @@ class PipelineLoop:
     def _begin_waiting(self) -> None:
         self._reader.clear()
         while self._may_begin() and (frame := self._reader.take()) is not None:
-            run = self._active.begin(frame, self._camera.fps)
+            run = self._active.begin(frame, self._watch.state.fps)
             self._active.in_flight += 1
             self._under_way.append(UnderWay(frame, self._active, run, time.monotonic() + ANSWER_DEADLINE_S))
             self._finish_ready()
-        self._take_news()
+        self._watch.take_news()
 
     def _finish_ready(self) -> None:
         while self._under_way:
@@ -216,7 +219,7 @@ class PipelineLoop:
             return
         if self._announce and done.active is self._active:
             without = self._without_result()
-            period_s = 1.0 / (self._start.camera.fps or self._camera.fps or 25.0)
+            period_s = 1.0 / (self._start.camera.fps or self._watch.state.fps or 25.0)
             self._link.send(self._record.first_of_new(done.frame.seq, done_mono, without, period_s))
             self._record, self._announce = None, ""
         else:
@@ -225,32 +228,6 @@ class PipelineLoop:
     def _without_result(self) -> int:
         policies = sum(count for policy, count in self._ledger.skipped.items() if policy != "fps-limit")
         return policies + sum(self._ledger.no_answer.values())
-
-    # --- camera -------------------------------------------------------------------------------------------------------
-
-    def _take_news(self) -> None:
-        states, skipped, total = self._reader.news()
-        if total > self._ledger.frames:
-            # Frames that a policy skips are a sign of life too.
-            self._last_frame_mono = time.monotonic()
-        self._ledger.frames_seen(total, skipped)
-        for state in states:
-            self._camera = state
-            self._link.send(state)
-            if state.state == "lost":
-                self._ledger.blind(Reason(state.reason), time.monotonic())
-            elif state.state == "ended":
-                self._ledger.ended()
-
-    def _watch_camera(self, at_mono: float) -> None:
-        silent_s = at_mono - self._last_frame_mono
-        if (
-            self._camera.state == "streaming"
-            and silent_s > NO_FRAME_S
-            and not self._under_way
-            and self._may_begin()
-        ):
-            self._ledger.blind(Reason.CAMERA_LOST, at_mono)
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
@@ -269,6 +246,8 @@ class PipelineLoop:
                 self._record = None
             elif isinstance(message, local.TakeSnapshot):
                 self._chores.snapshot(message, self._seen)
+            elif isinstance(message, local.Relieve):
+                self._watch.relieve(message)
             elif isinstance(message, local.Stop):
                 self._stopping_mono = time.monotonic()
         if self._termination.requested and not self._stopping_mono:
@@ -316,7 +295,7 @@ class PipelineLoop:
         at_mono = time.monotonic()
         if at_mono >= self._next_stats_mono:
             self._next_stats_mono = at_mono + STATS_S
-            self._watch_camera(at_mono)
+            self._hung = self._watch.check(at_mono, idle=not self._under_way and self._may_begin())
             self._link.send(self._stats(at_mono))
         self._link.flush()
 
@@ -345,6 +324,8 @@ class PipelineLoop:
             self._active.binding.revision,
             self._steps.stats(),
             {step.step: step.instead for step in self._active.executor.graph.passed_over[:32]},
+            ledger.off_since_mono,
+            self._reader.drift.ms,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -78,3 +78,58 @@ def test_the_last_frames_of_an_ended_file_leave_nobody_blind() -> None:
     ledger.unanswered(Reason.ENGINE_DOWN, 2.0)
     assert ledger.no_answer == {"engine-down": 1}
     assert ledger.blind_cause == ""
+
+
+def test_results_of_a_frozen_picture_do_not_count_as_watching() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(1.0, 1.0)
+    ledger.result(5.0, 5.0)
+    ledger.veil(Reason.PICTURE_FROZEN, 2.0, 5.5)
+    ledger.result(6.0, 6.0)
+    assert (ledger.blind_cause, ledger.blind_since_mono) == ("picture-frozen", 2.0)
+    ledger.veil(None, 0.0, 8.0)
+    assert ledger.blind_s == {"picture-frozen": 6.0}
+    assert ledger.blind_cause == ""
+
+
+def test_a_veil_after_a_loss_has_its_own_time() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(1.0, 1.0)
+    ledger.blind(Reason.CAMERA_LOST, 3.0)
+    ledger.veil(Reason.PICTURE_BLACK, 2.0, 3.0)
+    ledger.result(4.0, 4.0)
+    ledger.veil(None, 0.0, 9.0)
+    assert ledger.blind_s == {"camera-lost": 3.0, "picture-black": 5.0}
+
+
+def test_off_by_plan_ends_blind_time_and_on_begins_it_anew() -> None:
+    ledger = Ledger(0.0)
+    ledger.result(1.0, 1.0)
+    ledger.blind(Reason.CAMERA_LOST, 2.0)
+    ledger.off(5.0)
+    ledger.blind(Reason.CAMERA_LOST, 6.0)
+    assert ledger.blind_s == {"camera-lost": 4.0}
+    assert ledger.blind_cause == ""
+    ledger.on(20.0)
+    ledger.result(21.0, 22.0)
+    assert ledger.blind_s == {"camera-lost": 4.0, "starting": 2.0}
+
+
+@given(st.lists(st.sampled_from(["result", "lost", "freeze", "thaw", "off", "on"]), max_size=60))
+def test_blind_time_never_overlaps(events: list[str]) -> None:
+    ledger, at = Ledger(0.0), 0.0
+    for at, event in enumerate(events, 1):
+        if event == "result":
+            ledger.result(at, at)
+        elif event == "lost":
+            ledger.blind(Reason.CAMERA_LOST, at)
+        elif event == "freeze":
+            ledger.veil(Reason.PICTURE_FROZEN, at - 3.0, at)
+        elif event == "thaw":
+            ledger.veil(None, 0.0, at)
+        elif event == "off":
+            ledger.off(at)
+        else:
+            ledger.on(at)
+    open_s = at - ledger.blind_since_mono if ledger.blind_cause else 0.0
+    assert sum(ledger.blind_s.values()) + open_s <= at + 1e-9

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.errors import WorkflowRefused
 from runtime.link import Link
-from runtime.pipeline import loop
+from runtime.pipeline import watch
 from runtime.pipeline.__main__ import receive_start
 from runtime.pipeline.chores import MAX_MESSAGE_CHARS, MAX_PROBLEMS, refusal
 from runtime.pipeline.events import Held
@@ -33,6 +33,9 @@ class Reader:
     def news(self) -> tuple[list[local.CameraState], dict[str, int], int]:
         states, self.states = self.states, []
         return states, {}, self.total
+
+    def blocked(self, _at_mono: float) -> tuple[str, float]:
+        return "", 0.0
 
 
 class Attached:
@@ -61,14 +64,14 @@ def test_frames_skipped_by_the_rate_limit_are_no_lost_camera(
     reader = Reader()
     subject = made(reader, ends[0])
     subject._ledger.result(mono, mono)
-    mono += loop.NO_FRAME_S * 3
+    mono += watch.NO_FRAME_S * 3
     reader.total += 10
-    subject._take_news()
-    subject._watch_camera(mono)
+    subject._watch.take_news()
+    assert not subject._watch.check(mono, idle=True)
     assert subject._ledger.blind_cause == ""
-    mono += loop.NO_FRAME_S * 3
-    subject._take_news()
-    subject._watch_camera(mono)
+    mono += watch.NO_FRAME_S * 3
+    subject._watch.take_news()
+    assert not subject._watch.check(mono, idle=True)
     assert subject._ledger.blind_cause == Reason.CAMERA_LOST.value
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.camera.reader import CameraReader, Frame, _RateLimit
+from runtime.camera.pace import RateLimit
+from runtime.camera.reader import CameraReader, Frame
 from runtime.camera.source import Properties
 from runtime.errors import Transient
 from runtime.results import Image
@@ -33,6 +34,9 @@ class Scripted:
 
     def image(self) -> Image:
         return np.full((8, 8, 3), self._number, np.uint8)
+
+    def position_s(self) -> None:
+        return None
 
     def close(self) -> None: ...
 
@@ -110,13 +114,13 @@ def test_a_camera_that_is_not_there_is_tried_again_and_says_why() -> None:
 
 
 def test_a_rate_limit_spreads_evenly_and_keeps_a_camera_at_the_limit_whole() -> None:
-    limit = _RateLimit(10.0)
-    assert sum(limit.admits(i / 30) for i in range(300)) == 100
-    exact = _RateLimit(10.0)
+    limit = RateLimit(10.0)
+    assert sum(not limit.refuses(i / 30) for i in range(300)) == 100
+    exact = RateLimit(10.0)
     jitter = (0.0, 0.01, -0.01)
-    assert sum(exact.admits(i / 10 + jitter[i % 3]) for i in range(300)) == 300
+    assert sum(not exact.refuses(i / 10 + jitter[i % 3]) for i in range(300)) == 300
 
 
 def test_no_limit_lets_every_frame_pass() -> None:
-    limit = _RateLimit(0.0)
-    assert all(limit.admits(i / 1000) for i in range(50))
+    limit = RateLimit(0.0)
+    assert not any(limit.refuses(i / 1000) for i in range(50))

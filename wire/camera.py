@@ -1,0 +1,138 @@
+"""How a camera is watched: deadlines, checks on its picture, active hours, privacy. Plain values, known to all sides.
+
+Each class checks itself, so that a document with a wrong value is refused where it is written, and a pipeline process that
+reads the same value needs no validation library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+DAY_MIN = 24 * 60
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _within(value: object, name: str, low: float, high: float) -> None:
+    """:raises ValueError: not a number of the range"""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; a number from {low:g} to {high:g} is expected")
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds until a call to the camera is given up. A native call that goes on for `hang_s` beyond that is taken to be
+    blocked, and its process is ended."""
+
+    open_s: float = 10.0
+    read_s: float = 10.0
+    hang_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _within(getattr(self, each.name), each.name, 0.5, 600.0)
+
+
+@dataclass(frozen=True)
+class PictureChecks:
+    """Seconds for which each fault of the picture has to last until it is told; 0 turns a check off.
+
+    `every_s`: how often one picture is looked at. `width_px` and `height_px`: the size it has to have, 0 where any will do.
+    """
+
+    every_s: float = 1.0
+    frozen_s: float = 20.0
+    black_s: float = 10.0
+    bright_s: float = 10.0
+    covered_s: float = 20.0
+    blurred_s: float = 60.0
+    moved_s: float = 60.0
+    width_px: int = 0
+    height_px: int = 0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _within(getattr(self, each.name), each.name, 0.0, 86400.0)
+        if self.every_s < 0.1:
+            raise ValueError(f"every_s is {self.every_s!r}; at least 0.1 is expected")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Hours of some days, `from_time` and `to_time` as HH:MM; one that ends before it begins reaches into the next day."""
+
+    from_time: str
+    to_time: str
+    days: list[str] = field(default_factory=lambda: list(DAYS))
+
+    def __post_init__(self) -> None:
+        for text in (self.from_time, self.to_time):
+            minute_of_day(text)
+        if wrong := [day for day in self.days if day not in DAYS]:
+            raise ValueError(f"{wrong} are no days; expected some of {list(DAYS)}")
+
+    def holds(self, weekday: int, minute: int) -> bool:
+        """Whether a minute of a day (0 is Monday) lies in it."""
+        begin, end = minute_of_day(self.from_time), minute_of_day(self.to_time)
+        today, yesterday = DAYS[weekday] in self.days, DAYS[weekday - 1] in self.days
+        if begin < end:
+            return today and begin <= minute < end
+        return (today and minute >= begin) or (yesterday and minute < end)
+
+
+def minute_of_day(text: str) -> int:
+    """`HH:MM` as minutes from midnight; `24:00` is the end of the day.
+
+    :raises ValueError: no such time
+    """
+    hours, colon, minutes = text.partition(":")
+    if colon and len(minutes) == 2 and hours.isdigit() and minutes.isdigit():
+        value = int(hours) * 60 + int(minutes)
+        if int(minutes) < 60 and value <= DAY_MIN:
+            return value
+    raise ValueError(f"{text!r} is no time of day; expected HH:MM")
+
+
+@dataclass(frozen=True)
+class ActiveHours:
+    """When the camera is watched; without windows always. `timezone`: a name of the time zone database, empty for the
+    device's own."""
+
+    timezone: str = ""
+    windows: list[Window] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What of a picture may be seen, and where. Corners of regions are shares of width and height, 0 to 1.
+
+    `masks`: polygons painted black before anything looks at the picture. `blurred`: polygons, and `blurred_classes`: detected
+    objects, made unrecognisable in every picture that leaves the process. `pictures`: `none` leave it, those for this `device`
+    do, or also those the `fleet` asks for.
+    """
+
+    masks: list[list[list[float]]] = field(default_factory=list)
+    blurred: list[list[list[float]]] = field(default_factory=list)
+    blurred_classes: list[str] = field(default_factory=list)
+    pictures: str = "device"
+
+    def __post_init__(self) -> None:
+        if self.pictures not in ("none", "device", "fleet"):
+            raise ValueError(f"pictures is {self.pictures!r}; expected none, device or fleet")
+        for polygon in (*self.masks, *self.blurred):
+            if len(polygon) < 3 or any(len(corner) != 2 for corner in polygon):
+                raise ValueError("a region needs three or more corners of two numbers each")
+            for value in (value for corner in polygon for value in corner):
+                if not math.isfinite(value) or not 0.0 <= value <= 1.0:
+                    raise ValueError(f"{value!r} is no share of the picture; expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Care:
+    """All of the above for one camera. `shed`: whether its rate may be lowered when the device is under stress."""
+
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    checks: PictureChecks = field(default_factory=PictureChecks)
+    hours: ActiveHours = field(default_factory=ActiveHours)
+    privacy: Privacy = field(default_factory=Privacy)
+    shed: bool = True
