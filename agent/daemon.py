@@ -183,9 +183,7 @@ class Agent:
             if self._link.connected:
                 self._courier.finish()
             await self._link.close(self._out.connection("offline"))
-            for task in (*tasks, stopped):
-                task.cancel()
-            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+            await _cancelled({*tasks, stopped})
 
     def _open_http(self) -> bool:
         try:
@@ -366,6 +364,14 @@ class Agent:
     @staticmethod
     def _backoff(min_s: float, max_s: float) -> Backoff:
         return Backoff(min_s, max_s, random.random)
+
+
+async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
+    """End the tasks. Again each second: up to Python 3.11 `asyncio.wait_for` loses a cancellation that meets a result."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=1.0)
 
 
 @contextlib.contextmanager
