@@ -38,7 +38,7 @@ class Result:
 
     image_wh: width and height of the image in pixels.
     labels: class names by class id.
-    boxes: (N, 4) float32, x1 y1 x2 y2, clipped to the image; for oriented boxes the outer box.
+    boxes: (N, 4) float32, x1 y1 x2 y2, clipped to the image; for oriented boxes the outer box, not clipped.
     scores: (N,) float32, 0 to 1.
     class_ids: (N,) int32.
     masks: N run-length masks in COCO's compressed form, `{"size": [h, w] of the image, "counts": str}`; `runtime.masks` reads them.

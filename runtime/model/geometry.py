@@ -1,7 +1,7 @@
 """Where the image lies within the input tensor, and the way back. Pure arithmetic, no pixels touched.
 
 Rules (measured against the authors' own code): the resized size is `round-half-even(side × gain)`, or rounded down
-where the input specification says so; a centred letterbox pads
+where the input specification says so, as the long side before a centre crop is; a centred letterbox pads
 `round(d − 0.1)` on the left and top, d being half the rest; the way back uses each axis' own gain.
 """
 
@@ -74,13 +74,22 @@ class Geometry:
         return cls(*_PACK.unpack(raw))
 
 
+def _cropped_size(spec: InputSpec, width_px: int, height_px: int) -> tuple[int, int]:
+    """The image's size before the middle is cut out: one side exact, the other rounded down."""
+    factor = max(1.0, spec.short_side / min(spec.width, spec.height))
+    if spec.width * height_px >= spec.height * width_px:
+        new_w = round(spec.width * factor)
+        return new_w, max(spec.height, new_w * height_px // width_px)
+    new_h = round(spec.height * factor)
+    return max(spec.width, new_h * width_px // height_px), new_h
+
+
 def place(spec: InputSpec, width_px: int, height_px: int) -> Geometry:
     """Where an image of this size lies in the model's input."""
     if spec.resize == "stretch":
         return Geometry(width_px, height_px, spec.width, spec.height, 0, 0)
     if spec.resize == "centre-crop":
-        gain = max(spec.width / width_px, spec.height / height_px)
-        new_w, new_h = round(width_px * gain), round(height_px * gain)
+        new_w, new_h = _cropped_size(spec, width_px, height_px)
         return Geometry(
             width_px,
             height_px,

@@ -23,6 +23,7 @@ MAX_ONNX_BYTES = 2 * 1024**3 - 1
 MIN_OPSET = 7
 """Broadcasting as this code relies on it came with opset 7."""
 IMAGE_TYPES = ("float32", "float16", "uint8")
+_MOVING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Concat")
 _UNREADABLE = "export it again; a download that broke off is the usual cause"
 
 
@@ -38,6 +39,7 @@ class OnnxFile:
     opset: int
     producer: str
     external: tuple[str, ...]
+    makers: dict[str, str]
 
 
 def open_onnx(path: Path) -> OnnxFile:
@@ -61,7 +63,20 @@ def open_onnx(path: Path) -> OnnxFile:
         opset=opset_of(model),
         producer=model.producer_name,
         external=tuple(sorted(external)),
+        makers=_makers(model.graph),
     )
+
+
+def _makers(graph: Any) -> dict[str, str]:
+    """By output, the operator that computes it; nodes that only move or cast values are passed over."""
+    by_result = {result: node for node in graph.node for result in node.output}
+    found = {}
+    for value in graph.output:
+        node = by_result.get(value.name)
+        while node is not None and node.op_type in _MOVING:
+            node = by_result.get(node.input[0])
+        found[value.name] = node.op_type if node is not None else ""
+    return found
 
 
 def parse_onnx(path: Path) -> Any:
@@ -184,7 +199,7 @@ def describe(file: OnnxFile, size_wh: tuple[int, int] | None = None) -> Graph:
     problems = _size_problems(image, width, height, size_wh, (image.shape[columns], image.shape[rows]))
     if problems or width is None or height is None:
         raise refusal(problems, file.path.name)
-    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata)
+    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata, file.makers)
 
 
 def _image_input(file: OnnxFile) -> Port:

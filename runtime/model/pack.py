@@ -23,7 +23,7 @@ from runtime.model import card, families, golden, labels, package
 from runtime.model.families.family import Family, Graph, Match, Port
 from runtime.model.graph import OnnxFile, describe, open_onnx
 from runtime.model.session import LoadedModel, LoadOptions
-from runtime.model.spec import GoldenSpec, InputSpec, ModelSpec
+from runtime.model.spec import GoldenSpec, InputSpec, ModelSpec, Task
 from wire.local import CheckResult, encode
 from wire.problem import Problem
 from wire.reasons import Reason
@@ -53,6 +53,9 @@ class PackOptions:
     colour: str | None = None
     resize: str | None = None
     anchor: str | None = None
+    short_side: int | None = None
+    exact: str | None = None
+    task: str | None = None
     pad: int | None = None
     scale: float | None = None
     mean: tuple[float, float, float] | None = None
@@ -256,7 +259,7 @@ def _spec(
         notes.append(said)
     return ModelSpec(
         name=_name(options.name or stem),
-        task=match.task,
+        task=_task(match, options.task),
         family=match.family,
         input=_override(match.input, options),
         decode=_override(match.decode, options),
@@ -265,6 +268,23 @@ def _spec(
         recognised=match.why,
         external=external,
     )
+
+
+def _task(match: Match, asked: str | None) -> Task:
+    """The family's task, or multi-label instead of classification and the other way round, where a person says so."""
+    if asked is None or asked == match.task.value:
+        return match.task
+    either = (Task.CLASSIFICATION, Task.MULTI_LABEL)
+    if match.task in either and asked in [task.value for task in either]:
+        return Task(asked)
+    problem = Problem(
+        "task",
+        Reason.INVALID_FIELD,
+        f"{asked!r} for a model of family {match.family}",
+        expected=match.task.value,
+        remedy="leave --task out, or name another --family",
+    )
+    raise package.refusal([problem], "the graph")
 
 
 def _labels(match: Match, options: PackOptions) -> tuple[tuple[str, ...], str]:
@@ -281,6 +301,8 @@ def _labels(match: Match, options: PackOptions) -> tuple[tuple[str, ...], str]:
             labels.COCO80,
             "80 classes and no names in the file: COCO's names are assumed; --labels says otherwise",
         )
+    if not match.classes:
+        return (), ""
     return (), f"{match.classes} classes and no names: results say class_0, class_1 …; give --labels FILE"
 
 

@@ -123,6 +123,7 @@ def _input(table: Table) -> InputSpec:
         mean=table.three("mean", (0.0, 0.0, 0.0)),
         std=table.three("std", (1.0, 1.0, 1.0), zero=False),
         exact=cast("Any", table.choice("exact", ("uint8", "float", "pil"), "uint8")),
+        short_side=table.integer("short_side", 0, least=0, most=MAX_SIDE_PX),
         batch=batch or None,
     )
 

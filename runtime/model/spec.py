@@ -25,7 +25,7 @@ class InputSpec:
 
     The value of a pixel enters the network as `(value / scale - mean) / std`, value 0 to 255, mean and std by channel in the
     order of `colour`. `resize`: `letterbox` (aspect kept, padded with `pad`), `stretch`, or `centre-crop` (short side to
-    the input, middle cut out). `anchor`: where the image lies within a letterbox; `rounding`: of the
+    `short_side` px, or to the input where that is 0, middle cut out). `anchor`: where the image lies within a letterbox; `rounding`: of the
     letterboxed image's sides. `exact`: the authors' own resize,
     `uint8` (cv2 bilinear on bytes), `float` (bilinear on floats, half-pixel, no antialias) or `pil` (antialiased).
     """
@@ -44,6 +44,7 @@ class InputSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exact: Literal["uint8", "float", "pil"] = "uint8"
+    short_side: int = 0
     batch: int | None = 1
     """The fixed batch size, or None where the graph takes any."""
 

@@ -1,7 +1,6 @@
 """Decoded predictions of the models' own authors, against ours: exact path, by the SDK.
 
-A case is `cases/<model>.json` of the folder OUTRIDER_DECODE_GOLDEN, schema golden-decode/1. Cases of families that are not built
-are skipped, each naming what is missing.
+A case is `cases/<model>.json` of the folder OUTRIDER_DECODE_GOLDEN, schema golden-decode/1.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ import pytest
 
 import outrider
 from outrider.sdk import read_image
-from runtime.errors import ModelRefused
+from runtime import masks
 from runtime.model.pack import PackOptions, pack
 from runtime.model.session import LoadOptions
 from runtime.results import Result
-from wire.reasons import Reason
 
 FOLDER = Path(
     os.environ.get("OUTRIDER_DECODE_GOLDEN")
@@ -32,6 +31,8 @@ CASES = sorted((FOLDER / "cases").glob("*.json"))
 BOX_TOLERANCE_PX = {"ultralytics": 0.1, "rfdetr": 0.5}
 """By producer. RF-DETR resizes floats: another bilinear moves a box of these random weights by up to 0.03 px."""
 SCORE_TOLERANCE = 5e-4
+LEAST_MASK_IOU = 0.995
+ANGLE_TOLERANCE = 1e-3
 ENGINES = (
     "onnxruntime-cpu",
     pytest.param(
@@ -42,57 +43,99 @@ ENGINES = (
 """Those that need no GPU; tests/gpu has the others."""
 
 
+@dataclass
+class Worst:
+    """The largest differences over all images of a case."""
+
+    box_px: float = 0.0
+    score: float = 0.0
+    point_px: float = 0.0
+    angle: float = 0.0
+    mask_iou: float = 1.0
+
+
 @pytest.mark.skipif(not CASES, reason=f"no cases in {FOLDER}; OUTRIDER_DECODE_GOLDEN names the folder")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("path", CASES or [Path("none")], ids=lambda path: path.stem)
 def test_predictions_are_those_of_the_authors_own_code(path: Path, engine: str, tmp_path: Path) -> None:
     case = json.loads(path.read_text(encoding="utf-8"))
-    params = case["params"]
-    package = _pack(FOLDER / "models" / case["model"], case["task"], tmp_path)
-    confidences = [image.get("conf", params.get("conf")) for image in case["images"]]
-    worst_box = worst_score = 0.0
-    with outrider.load(
-        package,
-        engine=engine,
-        score_threshold=min(confidences),
-        iou_threshold=params.get("iou"),
-        max_detections=params.get("max_det") or params.get("topk"),
-        cache_dir=tmp_path,
-    ) as model:
-        for image, confidence in zip(case["images"], confidences, strict=True):
+    worst = Worst()
+    with _load(case, engine, tmp_path) as model:
+        for image in case["images"]:
             picture = read_image(FOLDER / "images" / image["file"])
             if hashlib.sha256(picture.tobytes()).hexdigest() != image["decoded_bgr_u8_sha256"]:
                 pytest.skip("this OpenCV decodes the pictures to other pixels than the reference had")
             result = model.predict(picture)
-            box, score = _differences(result.select(result.scores > confidence), image)
-            worst_box, worst_score = max(worst_box, box), max(worst_score, score)
-    print(f"{path.stem} {engine}: worst box {worst_box:.5f} px, worst score {worst_score:.2e}")
-    assert worst_box <= BOX_TOLERANCE_PX[next(p for p in case["producer"] if p in BOX_TOLERANCE_PX)]
-    assert worst_score <= SCORE_TOLERANCE
+            if case["task"] == "classify":
+                _compare_classes(result, image, worst)
+            else:
+                confidence = image.get("conf", case["params"].get("conf"))
+                _compare(result.select(result.scores > confidence), image, worst)
+    print(f"{path.stem} {engine}: {worst}")
+    box_px = BOX_TOLERANCE_PX[next(p for p in case["producer"] if p in BOX_TOLERANCE_PX)]
+    assert worst.box_px <= box_px
+    assert worst.point_px <= box_px
+    assert worst.angle <= ANGLE_TOLERANCE
+    assert worst.score <= SCORE_TOLERANCE
+    assert worst.mask_iou >= LEAST_MASK_IOU
 
 
-def _pack(onnx: Path, task: str, tmp_path: Path) -> Path:
-    try:
-        return pack(
-            onnx, tmp_path / "pkg", PackOptions(no_golden=True), LoadOptions(cache_dir=tmp_path)
-        ).directory
-    except ModelRefused as e:
-        if e.reason is not Reason.FAMILY_UNKNOWN:
-            raise
-        pytest.skip(f"no family for {onnx.name} (task {task}) is built yet")
+def _load(case: dict[str, Any], engine: str, tmp_path: Path) -> outrider.Model:
+    onnx, params = FOLDER / "models" / case["model"], case["params"]
+    options = PackOptions(no_golden=True)
+    package = pack(onnx, tmp_path / "pkg", options, LoadOptions(cache_dir=tmp_path)).directory
+    confidences = [image.get("conf", params.get("conf")) for image in case["images"]]
+    return outrider.load(
+        package,
+        engine=engine,
+        score_threshold=None if None in confidences else min(confidences),
+        iou_threshold=params.get("iou"),
+        max_detections=params.get("max_det") or params.get("topk"),
+        cache_dir=tmp_path,
+    )
 
 
-def _differences(result: Result, image: dict[str, Any]) -> tuple[float, float]:
-    """The largest box and score difference; detections are paired by class, then the nearest of both."""
+def _compare_classes(result: Result, image: dict[str, Any], worst: Worst) -> None:
+    top = result.top(len(image["top5"]))
+    assert [i for i, _, _ in top] == image["top5"], f"{image['file']}: other classes"
+    for (_, _, score), expected in zip(top, image["top5_prob"], strict=True):
+        worst.score = max(worst.score, abs(score - expected))
+
+
+def _compare(result: Result, image: dict[str, Any], worst: Worst) -> None:
+    """Detections are paired by class, then the nearest of box and score."""
     name = image["file"]
     assert sorted(result.class_ids.tolist()) == sorted(image["classes"]), f"{name}: other classes or count"
     free = set(range(len(result)))
-    worst_box = worst_score = 0.0
-    for class_id, score, box in zip(image["classes"], image["scores"], image["boxes_xyxy"], strict=True):
+    for k, (class_id, score, box) in enumerate(
+        zip(image["classes"], image["scores"], image["boxes_xyxy"], strict=True)
+    ):
         candidates = [i for i in free if result.class_ids[i] == class_id]
         off = {i: np.abs(result.boxes[i] - box).max() + abs(result.scores[i] - score) for i in candidates}
         best = min(candidates, key=off.__getitem__)
         free.remove(best)
-        worst_box = max(worst_box, float(np.abs(result.boxes[best] - box).max()))
-        worst_score = max(worst_score, abs(float(result.scores[best]) - score))
-    return worst_box, worst_score
+        worst.box_px = max(worst.box_px, float(np.abs(result.boxes[best] - box).max()))
+        worst.score = max(worst.score, abs(float(result.scores[best]) - score))
+        _compare_extras(result, best, image, k, worst)
+
+
+def _compare_extras(result: Result, i: int, image: dict[str, Any], k: int, worst: Worst) -> None:
+    if "masks_native" in image:
+        truth = {"size": image["masks_native"]["size_hw"], "counts": image["masks_native"]["rle"][k]}
+        assert result.masks is not None
+        mine, theirs = masks.decode(result.masks[i]), masks.decode(truth)
+        worst.mask_iou = min(worst.mask_iou, float((mine & theirs).sum() / max(1, (mine | theirs).sum())))
+    if "keypoints_xyv" in image:
+        assert result.keypoints is not None
+        off = np.abs(result.keypoints[i] - np.reshape(image["keypoints_xyv"][k], (-1, 3)))
+        worst.point_px = max(worst.point_px, float(off[:, :2].max()))
+        worst.score = max(worst.score, float(off[:, 2].max()) - 5e-4)  # written with three decimals
+    if "boxes_xywhr" in image:
+        assert result.oriented is not None
+        off = np.abs(result.oriented[i] - image["boxes_xywhr"][k])
+        worst.point_px = max(worst.point_px, float(off[:4].max()))
+        worst.angle = max(worst.angle, float(off[4]))
+        corners = np.reshape(image["corners_xyxyxyxy"][k], (4, 2))
+        assert result.corners is not None
+        apart = np.abs(result.corners[i][:, None] - corners[None]).max(axis=2).min(axis=1)
+        worst.point_px = max(worst.point_px, float(apart.max()))

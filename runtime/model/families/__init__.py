@@ -19,6 +19,9 @@ BUILT_IN: dict[str, str] = {
     "nanodet": "runtime.model.families.nanodet:NanoDet",
     "fastestdet": "runtime.model.families.fastestdet:FastestDet",
     "yolo": "runtime.model.families.yolo:Yolo",
+    "yolo-end2end": "runtime.model.families.yoloend:YoloEnd",
+    "classifier": "runtime.model.families.classifier:Classifier",
+    "embedding": "runtime.model.families.embedding:Embedding",
     "rfdetr": "runtime.model.families.rfdetr:RfDetr",
 }
 """Name → `module:class`, imported when it is asked for: a device that runs one family loads one."""

@@ -37,7 +37,8 @@ class Port:
 class Graph:
     """What recognition may look at. `image` is the input that takes the picture, its size resolved to numbers.
 
-    ops: how often each operator occurs. metadata: the exporter's own key-value pairs.
+    ops: how often each operator occurs. makers: by output, the operator whose result it is (what only moves values passed over).
+    metadata: the exporter's own key-value pairs.
     """
 
     image: Port
@@ -47,6 +48,7 @@ class Graph:
     layout: str = "NCHW"
     ops: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    makers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,26 +110,35 @@ class Candidates:
 
 def finish(candidates: Candidates, spec: ModelSpec, geometry: Geometry) -> Answer:
     """Suppress, cut to the best, and move to image pixels. Numbers that are none become `NoAnswer(MODEL_NAN)`."""
+    keep = suppress(candidates, spec)
+    return not_a_number(spec) if keep is None else place_boxes(candidates, keep, spec, geometry)
+
+
+def suppress(candidates: Candidates, spec: ModelSpec) -> Indices | None:
+    """Indices of the candidates that are left, best first; None where a number is none."""
     boxes, scores = candidates.boxes, candidates.scores
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        return not_a_number(spec)
+        return None
     decode = spec.decode
     if decode.nms == "none":
-        keep = top(scores, decode.max_detections)
-    else:
-        keep = nms(
-            boxes,
-            scores,
-            candidates.class_ids if decode.nms == "class" else None,
-            iou_threshold=decode.iou_threshold,
-            max_detections=decode.max_detections,
-        )
+        return top(scores, decode.max_detections)
+    return nms(
+        boxes,
+        scores,
+        candidates.class_ids if decode.nms == "class" else None,
+        iou_threshold=decode.iou_threshold,
+        max_detections=decode.max_detections,
+    )
+
+
+def place_boxes(candidates: Candidates, keep: Indices, spec: ModelSpec, geometry: Geometry) -> Result:
+    """The kept candidates in image pixels, clipped."""
     return Result(
         image_wh=(geometry.image_width_px, geometry.image_height_px),
         labels=spec.labels,
-        boxes=geometry.to_image(boxes[keep]),
-        scores=scores[keep].astype(np.float32, copy=False),
-        class_ids=(candidates.class_ids[keep] - decode.class_offset).astype(np.int32, copy=False),
+        boxes=geometry.to_image(candidates.boxes[keep]),
+        scores=candidates.scores[keep].astype(np.float32, copy=False),
+        class_ids=(candidates.class_ids[keep] - spec.decode.class_offset).astype(np.int32, copy=False),
     )
 
 

@@ -91,3 +91,11 @@ def test_normalise_follows_the_formula_by_channel():
     spec = InputSpec("x", 1, 1, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     tensor = np.array([51, 102, 255], np.uint8).reshape(3, 1, 1)
     assert normalise(tensor, spec).ravel() == pytest.approx([0.2, 0.2, 0.35])
+
+
+@pytest.mark.parametrize("size", [(31, 17), (60, 80), (12, 90)])
+def test_the_antialiased_resize_is_pillows_in_every_byte(size):
+    pillow = pytest.importorskip("PIL.Image")
+    image = np.random.default_rng(7).integers(0, 256, (45, 64, 3), np.uint8)
+    expected = np.asarray(pillow.fromarray(image).resize(size, pillow.Resampling.BILINEAR))
+    assert (antialiased(image, *size) == expected).all()
