@@ -11,8 +11,9 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": "watch one camera with one model, control plane and all, on this machine",
     "infer": "run a model over a camera, a video or pictures",
-    "model": "pack and check model packages",
+    "model": "pack, check, measure and compare models",
     "workflow": "check and run workflow definitions",
+    "bench": "measure models on this machine: latency, throughput, memory, energy",
     "agent": "run, enrol and ask the agent of this device",
     "fleet": "run and use the control plane",
     "doctor": "tell what this machine can run and what is missing",

@@ -401,6 +401,17 @@ class CheckResult:
     card: dict[str, Any] = field(default_factory=dict)
 
 
+@_message("bench-result")
+@dataclass(frozen=True)
+class BenchResult:
+    """What a one-shot benchmark says, the only line it prints. `figures` are those of `wire.bench.BenchFigures`."""
+
+    ok: bool
+    reason: str = ""
+    message: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
 Message: TypeAlias = (
     Start
     | Prepare
@@ -427,6 +438,7 @@ Message: TypeAlias = (
     | EngineRefused
     | EngineStats
     | CheckResult
+    | BenchResult
 )
 
 

@@ -39,9 +39,7 @@ def _configure_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-golden", action="store_true", help="do without; devices cannot check the model then"
     )
-    parser.add_argument(
-        "--size", metavar="WxH", type=_size, help="where the graph leaves its input size open"
-    )
+    parser.add_argument("--size", metavar="WxH", type=size, help="where the graph leaves its input size open")
     parser.add_argument("--score", dest="score_threshold", type=float, help="least score of a detection")
     parser.add_argument(
         "--iou", dest="iou_threshold", type=float, help="overlap above which one box suppresses another"
@@ -62,7 +60,8 @@ def _configure_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
 
 
-def _size(text: str) -> tuple[int, int]:
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels, for argparse."""
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, for example 640x480")
