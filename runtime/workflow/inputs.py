@@ -133,6 +133,7 @@ def detections_from_json(value: Mapping[str, Any], ids: DetectionIds) -> Detecti
     image, entries = value.get("image"), value.get("predictions")
     if not isinstance(image, dict) or not isinstance(entries, list):
         raise StepFailed("detections are expected: {image: {width, height}, predictions: [...]}")
+    entries = [e for e in entries if not _is_sliver(e)]
     try:
         centre = np.array([[e["x"], e["y"]] for e in entries], np.float64).reshape(-1, 2)
         half = np.array([[e["width"], e["height"]] for e in entries], np.float64).reshape(-1, 2) / 2
@@ -145,6 +146,8 @@ def detections_from_json(value: Mapping[str, Any], ids: DetectionIds) -> Detecti
     fresh = ids.take(len(entries))
     own = [e.get("detection_id", fresh[i]) for i, e in enumerate(entries)]
     tracked = [e.get("tracker_id") for e in entries]
+    masks = _masks(entries, wh)
+    keypoints, keypoint_names = _keypoints(entries)
     return Detections(
         np.hstack([centre - half, centre + half]),
         np.array(scores, np.float64),
@@ -154,11 +157,67 @@ def detections_from_json(value: Mapping[str, Any], ids: DetectionIds) -> Detecti
         wh,
         np.array(tracked, np.int64) if entries and None not in tracked else None,
         origin=_origin(entries, wh),
+        masks=masks,
+        keypoints=keypoints,
         data=_columns(entries),
-        prediction_type="instance-segmentation"
-        if entries and all("points" in e for e in entries)
-        else "object-detection",
+        prediction_type=_prediction_type(masks, keypoints),
+        keypoint_names=keypoint_names,
+        mask_form="rle" if entries and all("rle_mask" in e for e in entries) else "points",
     )
+
+
+def _prediction_type(masks: Any, keypoints: Any) -> str:
+    if masks:
+        return "instance-segmentation"
+    return "object-detection" if keypoints is None else "keypoint-detection"
+
+
+def _run_length(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for name in ("rle", "rle_mask"):
+        rle = entry.get(name)
+        if isinstance(rle, dict) and {"size", "counts"} <= rle.keys():
+            return rle
+    return None
+
+
+def _is_sliver(entry: Any) -> bool:
+    """An outline of fewer than three points is no object."""
+    if not isinstance(entry, dict) or _run_length(entry) is not None:
+        return False
+    points = entry.get("points")
+    return isinstance(points, list) and len(points) < 3
+
+
+def _masks(entries: list[Any], wh: tuple[int, int]) -> tuple[Mapping[str, Any], ...] | None:
+    """The mask of every prediction, from run lengths or an outline; None where one has neither."""
+    if not entries:
+        return None
+    from runtime.workflow.regions import from_polygon
+
+    masks: list[Mapping[str, Any]] = []
+    for entry in entries:
+        rle, points = _run_length(entry), entry.get("points")
+        if rle is not None:
+            masks.append(rle)
+        elif points:
+            masks.append(from_polygon([[p["x"], p["y"]] for p in points], wh))
+        else:
+            return None
+    return tuple(masks)
+
+
+def _keypoints(entries: list[Any]) -> tuple[Array | None, Array | None]:
+    """(N, K, 3) and the names (N, K), filled up to the most that any prediction has."""
+    if not entries or "keypoints" not in entries[0]:
+        return None, None
+    found = [e.get("keypoints", []) for e in entries]
+    most = max(map(len, found))
+    points, names = np.zeros((len(found), most, 3)), np.full((len(found), most), "", object)
+    for i, of_one in enumerate(found):
+        for k, point in enumerate(of_one):
+            points[i, k] = point["x"], point["y"], point.get("confidence", 1.0)
+            names[i, k] = str(point.get("class", point.get("class_name", "")))
+    return points, names
 
 
 def _origin(entries: list[Any], wh: tuple[int, int]) -> Origin | None:
@@ -185,17 +244,32 @@ _KNOWN_COLUMNS = (
     "smoothed_velocity",
     "smoothed_speed",
     "path_deviation",
+    "angle",
+    "height",
+    "width",
+    "area_px",
+    "area_converted",
 )
+"""Numbers of a prediction that are kept as columns; width and height only beside a `rect`, else they are the box's."""
+_KEPT_AS_IS = ("polygon", "rect", "data", "nearest_target_distance")
 
 
 def _columns(entries: list[Any]) -> dict[str, Array]:
-    columns = {
-        name: np.array([e[name] for e in entries], np.float64)
-        for name in _KNOWN_COLUMNS
-        if entries and all(name in e for e in entries)
-    }
-    if entries and all("points" in e for e in entries):
-        columns["polygon"] = objects(
-            [np.array([[p["x"], p["y"]] for p in e["points"]], np.float64).tolist() for e in entries]
-        )
+    """Columns that the first prediction has, so all must.
+
+    :raises StepFailed: one of them lacks such a column
+    """
+    if not entries:
+        return {}
+    first = entries[0]
+    names = [n for n in _KNOWN_COLUMNS if n in first and (n not in ("width", "height") or "rect" in first)]
+    columns: dict[str, Array] = {}
+    try:
+        for name in names:
+            columns[name] = np.array([e[name] for e in entries], np.float64)
+        for name in _KEPT_AS_IS:
+            if name in first:
+                columns[name] = objects([e[name] for e in entries])
+    except KeyError as e:
+        raise StepFailed(f"the first prediction has {e}, another one lacks it: all or none must") from e
     return columns

@@ -69,17 +69,40 @@ def _add_optional(out: list[dict[str, Any]], detections: Detections) -> None:
     columns: dict[str, list[Any]] = {name: values.tolist() for name, values in detections.data.items()}
     if detections.tracker_id is not None:
         columns["tracker_id"] = detections.tracker_id.tolist()
-    if detections.masks is not None:
-        columns["rle"] = [_mask(mask) for mask in detections.masks]
+    if detections.masks and detections.mask_form == "rle":
+        columns["rle_mask"] = [_mask(mask) for mask in detections.masks]
+    elif detections.masks:
+        columns["points"] = [_outline(mask) for mask in detections.masks]
     if detections.keypoints is not None:
-        columns["keypoints"] = [
-            [{"x": x, "y": y, "confidence": score} for x, y, score in points]
-            for points in detections.keypoints.tolist()
-        ]
+        columns["keypoints"] = _keypoints(detections)
+    has_rect = "rect" in columns
     for name, values in columns.items():
-        if name not in ("width", "height"):
+        if has_rect or name not in ("width", "height"):
             for entry, value in zip(out, values, strict=True):
                 entry[name] = value
+
+
+def _outline(mask: Mapping[str, Any]) -> list[dict[str, float]]:
+    from runtime.workflow.regions import outline
+
+    points = outline(mask)
+    return [] if points is None else [{"x": float(x), "y": float(y)} for x, y in points.tolist()]
+
+
+def _keypoints(detections: Detections) -> list[list[dict[str, Any]]]:
+    """The points of each detection; a number stands for a name that is not known."""
+    assert detections.keypoints is not None
+    count = detections.keypoints.shape[1]
+    unnamed = [[str(k) for k in range(count)]] * len(detections)
+    names = unnamed if detections.keypoint_names is None else detections.keypoint_names.tolist()
+    return [
+        [
+            {"class_id": k, "class": name, "confidence": score, "x": x, "y": y}
+            for k, (name, (x, y, score)) in enumerate(zip(own, points, strict=True))
+            if name
+        ]
+        for own, points in zip(names, detections.keypoints.tolist(), strict=True)
+    ]
 
 
 def _mask(mask: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class Detections:
     xyxy: (N, 4) float, pixels of the picture. confidence: (N,) float, 0 to 1. class_id: (N,) int. class_name and
     detection_id: (N,) object, strings. tracker_id: (N,) int64, or None where nothing tracked. image_wh: the picture's size.
     origin: where that picture lies in the camera's; None where it is the camera's own.
-    masks: N run-length masks (COCO, compressed), or None. keypoints: (N, K, 3) float, or None.
+    masks: N run-length masks (COCO, compressed), or None. mask_form: how masks are written in JSON, `points` (an outline) or `rle`.
+    keypoints: (N, K, 3) float, x, y, score, or None. keypoint_names: (N, K) object, strings; "" where an object has fewer points.
     data: more per-box values by name, each (N, …).
     """
 
@@ -140,6 +141,8 @@ class Detections:
     keypoints: Array | None = None
     data: Mapping[str, Array] = field(default_factory=dict)
     prediction_type: str = "object-detection"
+    keypoint_names: Array | None = None
+    mask_form: str = "points"
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -173,6 +176,8 @@ class Detections:
             None if self.keypoints is None else self.keypoints[index],
             {name: values[index] for name, values in self.data.items()} if self.data else self.data,
             self.prediction_type,
+            None if self.keypoint_names is None else self.keypoint_names[index],
+            self.mask_form,
         )
 
     def with_data(self, **columns: Array) -> Detections:
@@ -188,17 +193,27 @@ class Detections:
             return replace(self, origin=None)
         scale = np.array(origin.scale * 2, np.float64)
         offset = np.array(origin.root_xy * 2, np.float64)
-        keypoints = self.keypoints
+        return replace(
+            self.placed_at(offset, scale, origin.root_wh),
+            image_wh=origin.root_wh,
+            origin=None,
+        )
+
+    def placed_at(self, offset: Array, scale: Array, wh: tuple[int, int]) -> Detections:
+        """Boxes, keypoints, masks and polygons times a scale, plus an offset (both (4,), x y x y), in a picture of `wh`."""
+        keypoints, masks, data = self.keypoints, self.masks, self.data
         if keypoints is not None:
             keypoints = keypoints.copy()
             keypoints[..., :2] = keypoints[..., :2] * scale[:2] + offset[:2]
+        if masks:
+            from runtime.workflow.regions import moved
+
+            masks = tuple(moved(m, wh, offset[:2].tolist(), scale[:2].tolist()) for m in masks)
+        if "polygon" in data:
+            shifted = [(np.asarray(p) * scale[:2] + offset[:2]).tolist() for p in data["polygon"]]
+            data = {**data, "polygon": objects(shifted)}
         return replace(
-            self,
-            xyxy=self.xyxy * scale + offset,
-            keypoints=keypoints,
-            masks=None,
-            image_wh=origin.root_wh,
-            origin=None,
+            self, xyxy=self.xyxy * scale + offset, keypoints=keypoints, masks=masks, data=data, image_wh=wh
         )
 
 

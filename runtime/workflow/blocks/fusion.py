@@ -139,15 +139,9 @@ class DetectionsListRollUp(Block):
 def in_picture(detections: Detections, reference: ImageValue) -> Detections:
     """Detections made in a part of a picture, in the coordinates of the picture itself."""
     root, own = detections.in_root(), reference.placed
-    offset = np.array(own.root_xy * 2, np.float64)
-    scale = np.array(own.scale * 2, np.float64)
-    return replace(
-        root,
-        xyxy=(root.xyxy - offset) / scale,
-        image_wh=reference.wh,
-        origin=reference.origin,
-        data=root.data,
-    )
+    scale = 1 / np.array(own.scale * 2, np.float64)
+    offset = -np.array(own.root_xy * 2, np.float64) * scale
+    return replace(root.placed_at(offset, scale, reference.wh), origin=reference.origin)
 
 
 class DetectionsStitch(Block):

@@ -25,7 +25,7 @@ from runtime.workflow.fields import (
     kinds,
     option,
 )
-from runtime.workflow.values import Array, Detections, ImageValue, VideoMetadata
+from runtime.workflow.values import Detections, ImageValue, VideoMetadata
 
 NOMINAL_FPS = 30.0
 """`lost_track_buffer` counts frames at this rate."""
@@ -101,19 +101,22 @@ class ByteTrackerV3(ByteTrackerV2):
         tracked = self.track(image.metadata, detections, **settings)
         known = self._known.setdefault(image.metadata.video_identifier, OrderedDict())
         bounded(self._known)
-        fresh = _unknown(tracked, known, instances_cache_size)
-        return tracked, tracked.select(fresh), tracked.select(~fresh)
+        return split_by_age(tracked, known, instances_cache_size)
 
 
-def _unknown(tracked: Detections, known: OrderedDict[int, None], limit: int) -> Array:
+def split_by_age(
+    tracked: Detections, known: OrderedDict[int, None], limit: int
+) -> tuple[Detections, Detections, Detections]:
+    """The detections, those of tracks not in `known`, and the others; `known` then holds the `limit` youngest tracks."""
     ids = [] if tracked.tracker_id is None else tracked.tracker_id.tolist()
-    fresh = np.array([track not in known for track in ids], bool)
-    for track in ids:
-        known[track] = None
-        known.move_to_end(track)
-    while len(known) > limit:
-        known.popitem(last=False)
-    return fresh
+    fresh = np.zeros(len(ids), bool)
+    for i, track in enumerate(ids):
+        if track not in known:
+            fresh[i] = True
+            known[track] = None
+            while len(known) > limit:
+                known.popitem(last=False)
+    return tracked, tracked.select(fresh), tracked.select(~fresh)
 
 
 BLOCKS = (ByteTrackerV1, ByteTrackerV2, ByteTrackerV3)
