@@ -5,6 +5,7 @@ Owns the engine's session and the family's decoder. Does no preprocessing and ho
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from runtime.model.spec import ModelSpec
 from runtime.results import Answer, NoAnswer
 from wire.problem import Problem
 from wire.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 WARM_RUNS = 2
 """The first run plans memory, the second is the first that is like all others."""
@@ -71,6 +74,8 @@ class LoadedModel:
         self._backend = self._opened(refit=self.spec.golden is not None)
         try:
             self._prove()
+            if self._backend.info.get("origin") == "refit":
+                self._prove_refit()
         except BaseException:
             self._backend.close()
             raise
@@ -97,6 +102,18 @@ class LoadedModel:
         self._decode = self.family.decoder(outputs, self.spec)
         if self.precision.name != "fp32" and not self.options.unverified:
             precision.verify(self)
+
+    def _prove_refit(self) -> None:
+        """New weights in an old engine are believed once the golden image says so; else an engine is built for them."""
+        try:
+            self.check_golden()
+        except ModelRefused as e:
+            logger.warning("refitted engine fails the golden check and is built anew: %s", e)
+            self._backend.close()
+            self._backend = self._opened(refit=False)
+            self._prove()
+        else:
+            self._backend.confirm()
 
     @property
     def tensor_shape(self) -> tuple[int, int, int]:

@@ -22,6 +22,8 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.model.backends.onnxruntime_cuda:open_best",
     "onnxruntime-cpu": "runtime.model.backends.onnxruntime:open_cpu",
     "onnxruntime-cuda": "runtime.model.backends.onnxruntime_cuda:open_cuda",
+    "tensorrt": "runtime.model.backends.tensorrt.opening:open_tensorrt",
+    "tensorrt-rtx": "runtime.model.backends.tensorrt.opening:open_rtx",
     "openvino": "runtime.model.backends.openvino:open_cpu",
 }
 """Name → `module:function`. The function raises ModelRefused(ENGINE_UNAVAILABLE) where it cannot run here."""

@@ -60,5 +60,8 @@ class Backend(Protocol):
         :raises Transient: the engine failed on this request; `reason` ENGINE_ERROR or OUT_OF_MEMORY
         """
 
+    def confirm(self) -> None:
+        """The golden image's result is the promised one: what was made on trust may be kept."""
+
     def close(self) -> None:
         """Give the graph's memory back."""

@@ -115,6 +115,9 @@ class OnnxRuntime:
             raise failed(e) from e
         return [np.asarray(answer) for answer in answers]
 
+    def confirm(self) -> None:
+        pass
+
     def close(self) -> None:
         self._run = _closed
         self._session = None

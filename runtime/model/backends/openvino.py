@@ -114,6 +114,9 @@ class OpenVino:
             reason = Reason.OUT_OF_MEMORY if is_memory(e) else Reason.ENGINE_ERROR
             raise Transient(reason, f"OpenVINO failed on a request: {words(e)}") from e
 
+    def confirm(self) -> None:
+        pass
+
     def close(self) -> None:
         self._request = self._compiled = None
         return_memory()
