@@ -57,7 +57,7 @@ _INSTEAD: dict[str, str] = {
         _SEGMENT,
     ),
     **dict.fromkeys(("roboflow_action_recognition_model", "anomaly_detection_model"), _CLASSIFY),
-    **dict.fromkeys(("ocr_model", "easy_ocr", "pp_ocr", "glm_ocr", "google_vision_ocr"), _READ),
+    **dict.fromkeys(("glm_ocr", "google_vision_ocr"), _READ),
     **dict.fromkeys(
         (
             *("clip", "clip_comparison", "perception_encoder", "embedding_model", "identify_changes"),
@@ -91,8 +91,6 @@ _ALIASES = {
     "OpenAI": "open_ai",
     "YoloWorldModel": "yolo_world_model",
     "YoloWorld": "yolo_world_model",
-    "OCRModel": "ocr_model",
-    "EasyOCR": "easy_ocr",
     "ClipComparison": "clip_comparison",
     "RoboflowDatasetUpload": "roboflow_dataset_upload",
     "RoboflowCustomMetadata": "roboflow_custom_metadata",

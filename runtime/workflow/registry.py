@@ -12,6 +12,7 @@ GROUP = "outrider.blocks"
 MODULES = (
     "analytics",
     "answers",
+    "classifiers",
     "comparison",
     "consensus",
     "core",
