@@ -55,6 +55,7 @@ class Reason(str, Enum):
     BLOCK_CLOUD_ONLY = "block-cloud-only"
     CODE_NOT_ALLOWED = "code-not-allowed"
     STEP_FAILED = "step-failed"
+    LIBRARY_MISSING = "library-missing"
     # cameras
     CAMERA_UNREACHABLE = "camera-unreachable"
     CAMERA_LOST = "camera-lost"
@@ -152,6 +153,7 @@ TEXTS: dict[Reason, str] = {
     Reason.BLOCK_CLOUD_ONLY: "The workflow uses a block that does not run on a device. Use what the problem names instead, or have it passed over (skip_cloud_blocks).",
     Reason.CODE_NOT_ALLOWED: "The workflow brings Python code, which runs only where the device's own configuration file says allow_workflow_code.",
     Reason.STEP_FAILED: "A step of the workflow failed on a frame; its branch gave no result for that frame.",
+    Reason.LIBRARY_MISSING: "A step needs a library that is not installed on the device. Install the extra that the message names.",
     Reason.CAMERA_UNREACHABLE: "The camera cannot be opened. Check address, cable and password; the pipeline keeps trying.",
     Reason.CAMERA_LOST: "The camera stopped delivering frames. The pipeline keeps trying to open it again.",
     Reason.CAMERA_ENDED: "The file has come to its end.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from runtime.errors import Degraded
+from runtime.sinks.desk import Desk
 from runtime.workflow.fields import Field, Report, Schema
 from runtime.workflow.values import DetectionIds
 from wire.reasons import Reason
@@ -26,11 +27,14 @@ class StepFailed(Degraded):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What blocks take from outside. `clock_wall` is in seconds since the epoch."""
+    """What blocks take from outside. `clock_wall` is in seconds since the epoch. `desk` delivers for sinks; `step`: the name of
+    the step that a block serves."""
 
     clock_wall: Callable[[], float]
     clock_mono: Callable[[], float]
     ids: DetectionIds = field(default_factory=DetectionIds)
+    desk: Desk = field(default_factory=Desk)
+    step: str = ""
 
 
 class Block:
@@ -69,6 +73,9 @@ class Block:
         :raises StepFailed: nothing can be told about this element; any other exception is reported the same way
         """
         raise NotImplementedError
+
+    def close(self) -> None:
+        """The step is gone from the workflow, or the workflow ends: let go what is held outside the process."""
 
     @classmethod
     def same_as(cls, other: type[Block]) -> bool:

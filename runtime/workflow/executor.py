@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.model.engine import Engine, Ticket
@@ -55,7 +55,8 @@ class Executor:
         self.graph = graph
         self._engines = engines
         self.around = around or Surroundings(time.time, time.monotonic)
-        self._blocks: list[Block] = [step.block(self.around) for step in graph.steps]
+        self._blocks: list[Block] = [step.block(replace(self.around, step=step.name)) for step in graph.steps]
+        self._handed_over: set[int] = set()
 
     def adopt(self, old: Executor) -> list[str]:
         """Take over the state of every step that has the same name, type and configuration in another executor; their names."""
@@ -64,9 +65,17 @@ class Executor:
         for step in self.graph.steps:
             block = theirs.get((step.name, step.signature))
             if block is not None and step.block.same_as(type(block)):
+                self._blocks[step.number].close()
                 self._blocks[step.number] = block
+                old._handed_over.add(id(block))
                 kept.append(step.name)
         return kept
+
+    def close(self) -> None:
+        """Let go what its blocks hold outside the process, but for those that another executor has taken over."""
+        for block in self._blocks:
+            if id(block) not in self._handed_over:
+                block.close()
 
     def begin(self, inputs: Mapping[str, Any]) -> Run:
         """Start a run. Wrong inputs do not raise: the outcome names them."""
