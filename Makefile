@@ -11,7 +11,7 @@ ARGS   ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,fleet,dev,engines]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,fleet,sinks,dev,engines]'
 	touch $@
 
 # Programs of the system that some tests use; a test whose program is missing is skipped and says so.
@@ -41,7 +41,7 @@ bench: $(STAMP)
 
 # Names, versions and markers of everything the tests resolve; no address of any registry.
 constraints: $(STAMP)
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra gpu --extra openvino --extra eval --extra fleet --extra dev --extra engines --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra gpu --extra openvino --extra eval --extra fleet --extra sinks --extra dev --extra engines --universal \
 	  --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o constraints.txt
 
 clean:
