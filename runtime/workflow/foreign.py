@@ -78,7 +78,7 @@ _INSTEAD: dict[str, str] = {
         ("roboflow_custom_metadata", "model_monitoring_inference_aggregator"),
         _MONITOR,
     ),
-    **dict.fromkeys(("twilio_sms_notification", "slack_notification"), _NOTIFY),
+    "twilio_sms_notification": _NOTIFY,
     **dict.fromkeys(
         ("stability_ai_image_gen", "stability_ai_inpainting", "stability_ai_outpainting"), _PAINT
     ),
