@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 
 from runtime.errors import ModelRefused
 from runtime.model.families.family import Graph, Port
@@ -199,12 +201,37 @@ def describe(file: OnnxFile, size_wh: tuple[int, int] | None = None) -> Graph:
     problems = _size_problems(image, width, height, size_wh, (image.shape[columns], image.shape[rows]))
     if problems or width is None or height is None:
         raise refusal(problems, file.path.name)
-    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata, file.makers)
+    sized = size_input(file) is not None
+    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata, file.makers, sized)
+
+
+def size_input(file: OnnxFile) -> Port | None:
+    """The second input [N, 2] of whole numbers that asks for the picture's width and height, where the graph has one."""
+    if len(file.inputs) != 2:
+        return None
+    asked = [
+        p for p in file.inputs if p.dtype in ("int64", "int32") and len(p.shape) == 2 and p.shape[1] == 2
+    ]
+    return asked[0] if len(asked) == 1 and "size" in asked[0].name.lower() else None
+
+
+def bind_size(source: Path, target: Path, port: Port, width_px: int, height_px: int) -> None:
+    """Write the graph with its size input made a constant, so that boxes come in pixels of the model's own input."""
+    model = parse_onnx(source)
+    value = np.array([[width_px, height_px]], port.dtype)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(value, port.name))
+    kept = [entry for entry in model.graph.input if entry.name != port.name]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, 4)  # before, an initializer had to be an input too
+    onnx.save(model, str(target))
 
 
 def _image_input(file: OnnxFile) -> Port:
-    if len(file.inputs) == 1:
-        image = file.inputs[0]
+    sizes = size_input(file)
+    pictures = [port for port in file.inputs if port is not sizes]
+    if len(pictures) == 1:
+        image = pictures[0]
         takes_colour = len(image.shape) == 4 and (image.shape[1] in (3, None) or image.shape[3] == 3)
         if takes_colour and image.dtype in IMAGE_TYPES:
             return image

@@ -21,7 +21,7 @@ import numpy as np
 from runtime.errors import ModelRefused
 from runtime.model import card, families, golden, labels, package
 from runtime.model.families.family import Family, Graph, Match, Port
-from runtime.model.graph import OnnxFile, describe, open_onnx
+from runtime.model.graph import OnnxFile, bind_size, describe, open_onnx, size_input
 from runtime.model.session import LoadedModel, LoadOptions
 from runtime.model.spec import GoldenSpec, InputSpec, ModelSpec, Task
 from wire.local import CheckResult, encode
@@ -97,7 +97,7 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
     try:
-        _copy_graph(file, partial)
+        _copy_graph(file, partial, graph)
         packed = _fill(partial, file, graph, options, load or LoadOptions())
         _sync(partial)
         partial.chmod(0o755)
@@ -153,8 +153,12 @@ def _wishes(target: Path, options: PackOptions) -> list[Problem]:
     return problems
 
 
-def _copy_graph(file: OnnxFile, directory: Path) -> None:
-    shutil.copyfile(file.path, directory / "model.onnx")
+def _copy_graph(file: OnnxFile, directory: Path, graph: Graph) -> None:
+    sizes = size_input(file)
+    if sizes is None:
+        shutil.copyfile(file.path, directory / "model.onnx")
+    else:
+        bind_size(file.path, directory / "model.onnx", sizes, graph.width, graph.height)
     for name in file.external:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file.path.parent / name, directory / name)
@@ -162,6 +166,8 @@ def _copy_graph(file: OnnxFile, directory: Path) -> None:
 
 def _fill(directory: Path, file: OnnxFile, graph: Graph, options: PackOptions, load: LoadOptions) -> Packed:
     notes: list[str] = []
+    if graph.sized:
+        notes.append("the graph's input for the picture's size was bound to the model's own input size")
     image, outputs = _probe(directory / "model.onnx", graph, notes)
     graph = replace(graph, outputs=tuple(outputs))
     match = _recognise(graph, options.family)

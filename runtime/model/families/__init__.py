@@ -17,12 +17,19 @@ ENTRY_POINTS = "outrider.families"
 BUILT_IN: dict[str, str] = {
     "yolox": "runtime.model.families.yolox:YoloX",
     "nanodet": "runtime.model.families.nanodet:NanoDet",
+    "nanodet-plus": "runtime.model.families.nanodet:NanoDetPlus",
+    "picodet": "runtime.model.families.nanodet:PicoDet",
     "fastestdet": "runtime.model.families.fastestdet:FastestDet",
     "yolo": "runtime.model.families.yolo:Yolo",
     "yolo-end2end": "runtime.model.families.yoloend:YoloEnd",
+    "rfdetr": "runtime.model.families.rfdetr:RfDetr",
+    "rtdetr": "runtime.model.families.rtdetr:RtDetr",
+    "ultraface": "runtime.model.families.faces:UltraFace",
+    "yunet": "runtime.model.families.faces:YuNet",
+    "movenet": "runtime.model.families.movenet:MoveNet",
+    "segmentation": "runtime.model.families.segmentation:Segmentation",
     "classifier": "runtime.model.families.classifier:Classifier",
     "embedding": "runtime.model.families.embedding:Embedding",
-    "rfdetr": "runtime.model.families.rfdetr:RfDetr",
 }
 """Name → `module:class`, imported when it is asked for: a device that runs one family loads one."""
 

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from runtime.model.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Decoder,
     Evaluation,
     Graph,
@@ -31,8 +33,6 @@ from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats, Result
 from wire.problem import Problem
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _CROP_SHARE = 0.875
 """The usual share of the short side that is left after the crop: 224 of 256."""
 EMBEDDING_WORDS = ("embed", "feat", "descriptor")
@@ -90,7 +90,16 @@ def _input(graph: Graph) -> InputSpec:
     if graph.metadata.get("task") == "classify":
         return InputSpec(name, width, height, resize=resize, exact="pil")
     short = round(min(width, height) / _CROP_SHARE)
-    return InputSpec(name, width, height, resize=resize, short_side=short, exact="pil", mean=_MEAN, std=_STD)
+    return InputSpec(
+        name,
+        width,
+        height,
+        resize=resize,
+        short_side=short,
+        exact="pil",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
 
 
 class ClassifierDecoder:

@@ -11,6 +11,8 @@ import numpy as np
 
 from runtime.model.families.classifier import EMBEDDING_WORDS, vector_length
 from runtime.model.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Decoder,
     Evaluation,
     Graph,
@@ -27,9 +29,6 @@ from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats, Result
 from wire.problem import Problem
 from wire.reasons import Reason
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 class Embedding:
@@ -51,7 +50,14 @@ class Embedding:
         return Match(
             self.name,
             Task.EMBEDDING,
-            InputSpec(graph.image.name, graph.width, graph.height, resize="stretch", mean=_MEAN, std=_STD),
+            InputSpec(
+                graph.image.name,
+                graph.width,
+                graph.height,
+                resize="stretch",
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+            ),
             DecodeSpec(nms="none"),
             0,
             f"one output {output}: a vector of {dimensions} numbers",

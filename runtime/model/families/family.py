@@ -19,6 +19,10 @@ from wire.reasons import Reason
 Output: TypeAlias = npt.NDArray[Any]
 Indices: TypeAlias = npt.NDArray[np.intp]
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of pixels 0 to 1, red, green, blue: what models trained from ImageNet's weights are fed with."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -38,7 +42,7 @@ class Graph:
     """What recognition may look at. `image` is the input that takes the picture, its size resolved to numbers.
 
     ops: how often each operator occurs. makers: by output, the operator whose result it is (what only moves values passed over).
-    metadata: the exporter's own key-value pairs.
+    metadata: the exporter's own key-value pairs. sized: a second input asked for the picture's size and was bound to this input's.
     """
 
     image: Port
@@ -49,6 +53,7 @@ class Graph:
     ops: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     makers: dict[str, str] = field(default_factory=dict)
+    sized: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
-"""NanoDet with the heads of generalised focal loss: for each stride class scores (N, cells, C) and box distributions
-(N, cells, 4 × (reg_max + 1)).
+"""Heads of generalised focal loss: NanoDet and PicoDet, for each stride class scores (N, cells, C) and box distributions
+(N, cells, 4 × (reg_max + 1)); NanoDet-Plus, both in one output (N, cells, C + 4 × (reg_max + 1)).
 
-A side's distance from the cell's centre is the expectation of its distribution, in strides. Source: Li et al., Generalized
-Focal Loss, 2020, section 3; NanoDet's configuration (BGR, stretch, channel mean and deviation).
+A side's distance from the cell's centre (NanoDet-Plus: its corner) is the expectation of its distribution, in strides. Sources: Li et
+al., Generalized Focal Loss, 2020, section 3; the configurations of NanoDet (BGR, stretch, channel mean and deviation) and of PicoDet
+(RGB, ImageNet's mean and deviation).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from runtime.model.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Candidates,
     Decoder,
     Evaluation,
@@ -35,67 +39,111 @@ from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats
 from wire.problem import Problem
 
-_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-_MEAN = (103.53, 116.28, 123.675)
-_STD = (57.375, 57.12, 58.395)
+_NANODET_MEAN = (103.53, 116.28, 123.675)
+_NANODET_STD = (57.375, 57.12, 58.395)
 _REG_MAX = (7, 10, 16)
 """Published models use 7 and 10; 16 is the value of the paper."""
 
+Heads: TypeAlias = list[tuple[int, int, int]]
+"""(stride, index of the scores, index of the distances) by rising stride; one output may be both."""
+
 
 class NanoDet:
-    """The family NanoDet (not Plus)."""
+    """NanoDet (not Plus): three levels."""
 
     name = "nanodet"
     evaluation = Evaluation(iou_threshold=0.6, multi_label=True)
+    strides: tuple[int, ...] = (8, 16, 32)
+    centre = 0.5
     expects = "two outputs for each stride 8, 16, 32: scores [N, cells, classes] and distances [N, cells, 4 x (reg_max + 1)]"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
-        heads = _pair(graph.outputs, graph.width, graph.height)
+        heads = self.heads(graph.outputs, graph.width, graph.height)
         if heads is None:
             return None
-        first = graph.outputs[heads[0][1]]
-        classes, bins = first.shape[2] or 0, (graph.outputs[heads[0][2]].shape[2] or 0) // 4
+        classes, bins = self.sizes(graph.outputs, heads)
         return Match(
             self.name,
             Task.DETECTION,
-            InputSpec(
-                graph.image.name,
-                graph.width,
-                graph.height,
-                colour="BGR",
-                resize="stretch",
-                scale=1.0,
-                mean=_MEAN,
-                std=_STD,
-            ),
+            self.input(graph),
             DecodeSpec(score_threshold=0.35, iou_threshold=0.6, options={"reg_max": bins - 1}),
             classes,
-            f"for each stride {', '.join(str(s) for s, _, _ in heads)} an output with {classes} class scores and one "
-            f"with 4 x {bins} distances",
+            f"levels of stride {', '.join(str(s) for s, _, _ in heads)} with {classes} class scores and 4 x {bins} distances",
         )
 
     def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:
-        heads = _pair(outputs, spec.input.width, spec.input.height)
+        heads = self.heads(outputs, spec.input.width, spec.input.height)
         if heads is None:
             return [outputs_problem(outputs, self.expects, self.name)]
-        return labels_problem(spec.labels, outputs[heads[0][1]].shape[2] or 0)
+        return labels_problem(spec.labels, self.sizes(outputs, heads)[0])
 
     def decoder(self, outputs: Sequence[Port], spec: ModelSpec) -> Decoder:
-        heads = _pair(outputs, spec.input.width, spec.input.height)
+        heads = self.heads(outputs, spec.input.width, spec.input.height)
         assert heads is not None, "check() comes before decoder()"
-        return NanoDetDecoder(spec, heads, (outputs[heads[0][2]].shape[2] or 0) // 4)
+        return GflDecoder(spec, heads, *self.sizes(outputs, heads), self.centre)
+
+    def input(self, graph: Graph) -> InputSpec:
+        """The usual preprocessing."""
+        return InputSpec(
+            graph.image.name,
+            graph.width,
+            graph.height,
+            colour="BGR",
+            resize="stretch",
+            scale=1.0,
+            mean=_NANODET_MEAN,
+            std=_NANODET_STD,
+        )
+
+    def heads(self, outputs: Sequence[Port], width: int, height: int) -> Heads | None:
+        """Where the levels are, found by the rows of each output."""
+        if len(outputs) != 2 * len(self.strides):
+            return None
+        levels = [_level(outputs, stride, grid_cells(width, height, [stride])) for stride in self.strides]
+        found = [level for level in levels if level is not None]
+        return found if len(found) == len(self.strides) else None
+
+    def sizes(self, outputs: Sequence[Port], heads: Heads) -> tuple[int, int]:
+        """Classes, and bins of a distribution."""
+        _, scores, distances = heads[0]
+        return outputs[scores].shape[2] or 0, (outputs[distances].shape[2] or 0) // 4
 
 
-def _pair(outputs: Sequence[Port], width: int, height: int) -> list[tuple[int, int, int]] | None:
-    """(stride, index of scores, index of distances) by rising stride, found by the rows of each output."""
-    for strides in _STRIDES:
-        if len(outputs) != 2 * len(strides):
-            continue
-        heads = [_level(outputs, stride, grid_cells(width, height, [stride])) for stride in strides]
-        found = [head for head in heads if head is not None]
-        if len(found) == len(strides):
-            return found
-    return None
+class PicoDet(NanoDet):
+    """PicoDet as PaddleDetection exports it without its own suppression: four levels."""
+
+    name = "picodet"
+    strides = (8, 16, 32, 64)
+    expects = "two outputs for each stride 8, 16, 32, 64: scores [N, cells, classes] and distances [N, cells, 4 x (reg_max + 1)]"
+
+    def input(self, graph: Graph) -> InputSpec:
+        return InputSpec(
+            graph.image.name,
+            graph.width,
+            graph.height,
+            resize="stretch",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        )
+
+
+class NanoDetPlus(NanoDet):
+    """NanoDet-Plus: four levels in one output."""
+
+    name = "nanodet-plus"
+    strides = (8, 16, 32, 64)
+    centre = 0.0
+    expects = "one output [N, cells, classes + 4 x 8] with a row for each cell of strides 8, 16, 32, 64"
+
+    def heads(self, outputs: Sequence[Port], width: int, height: int) -> Heads | None:
+        if len(outputs) != 1 or len(outputs[0].shape) != 3:
+            return None
+        fits = outputs[0].shape[1] == grid_cells(width, height, self.strides)
+        return [(s, 0, 0) for s in self.strides] if fits and self.sizes(outputs, [])[0] > 0 else None
+
+    def sizes(self, outputs: Sequence[Port], heads: Heads) -> tuple[int, int]:
+        bins = _REG_MAX[0] + 1
+        return (outputs[0].shape[2] or 0) - 4 * bins, bins
 
 
 def _level(outputs: Sequence[Port], stride: int, cells: int) -> tuple[int, int, int] | None:
@@ -114,15 +162,17 @@ def _is_scores(outputs: Sequence[Port], index: int) -> bool:
     return not any(word in name for word in ("dis", "reg", "box"))
 
 
-class NanoDetDecoder:
+class GflDecoder:
     """Holds the cell centres of one model."""
 
-    def __init__(self, spec: ModelSpec, heads: list[tuple[int, int, int]], bins: int) -> None:
+    def __init__(self, spec: ModelSpec, heads: Heads, classes: int, bins: int, centre: float) -> None:
         strides = [stride for stride, _, _ in heads]
-        cells, self._strides = grid(spec.input.width, spec.input.height, strides, 0.5)
+        cells, self._strides = grid(spec.input.width, spec.input.height, strides, centre)
         self._centres = cells * self._strides
+        self._joined = heads[0][1] == heads[0][2]
         self._score_outputs = [scores for _, scores, _ in heads]
         self._distance_outputs = [distances for _, _, distances in heads]
+        self._classes = classes
         self._bins = np.arange(bins, dtype=np.float32)
         self._limit = np.array([spec.input.width, spec.input.height] * 2, np.float32)
         self._spec = spec
@@ -130,15 +180,23 @@ class NanoDetDecoder:
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         floats = [as_float(output) for output in outputs]
         return [
-            self._one([output[i] for output in floats], geometry) for i, geometry in enumerate(geometries)
+            self._one(*self._parts([output[i] for output in floats]), geometry)
+            for i, geometry in enumerate(geometries)
         ]
 
-    def _one(self, outputs: list[Floats], geometry: Geometry) -> Answer:
-        scores = np.concatenate([outputs[i] for i in self._score_outputs])
+    def _parts(self, outputs: list[Floats]) -> tuple[Floats, Floats]:
+        if self._joined:
+            return outputs[0][:, : self._classes], outputs[0][:, self._classes :]
+        return (
+            np.concatenate([outputs[i] for i in self._score_outputs]),
+            np.concatenate([outputs[i] for i in self._distance_outputs]),
+        )
+
+    def _one(self, scores: Floats, distances: Floats, geometry: Geometry) -> Answer:
         if has_nan(scores):
             return not_a_number(self._spec)
         cells, class_ids, kept_scores = choose(scores, self._spec)
-        boxes = self._boxes(np.concatenate([outputs[i] for i in self._distance_outputs])[cells], cells)
+        boxes = self._boxes(distances[cells], cells)
         return finish(Candidates(boxes, kept_scores, class_ids.astype(np.int32)), self._spec, geometry)
 
     def _boxes(self, distributions: Floats, cells: Indices) -> Floats:

@@ -1,6 +1,6 @@
-"""RF-DETR detection: boxes (N, Q, 4), centre and size as shares of the image, and class logits (N, Q, C).
+"""RF-DETR and RF-DETR-seg: boxes (N, Q, 4), centre and size as shares of the image, class logits (N, Q, C), mask logits (N, Q, h, w).
 
-Each class has a sigmoid of its own; the best of all Q × C values count, no NMS. With COCO's 91 slots the class is the category
+Masks are interpolated to the picture and not cut to the boxes. Each class has a sigmoid of its own; the best of all Q × C values count, no NMS. With COCO's 91 slots the class is the category
 id; a fine-tuned model's last slot is background and never counts. Source: the authors' post-processing, decoded
 predictions of their own code (tests/contract/test_decode_golden.py).
 """
@@ -8,10 +8,13 @@ predictions of their own code (tests/contract/test_decode_golden.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from runtime.model.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Candidates,
     Decoder,
     Evaluation,
@@ -20,31 +23,31 @@ from runtime.model.families.family import (
     Output,
     Port,
     as_float,
-    finish,
     from_centre,
     has_nan,
     labels_problem,
     not_a_number,
     outputs_problem,
+    place_boxes,
+    suppress,
 )
 from runtime.model.geometry import Geometry
 from runtime.model.labels import COCO91
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
-from runtime.results import Answer, Floats
+from runtime.model.upsample import Upsampler, stretched
+from runtime.results import Answer, Floats, Result
 from wire.problem import Problem
 
 _COCO_SLOTS = 91
-_MAX_QUERIES = 1000
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MAX_QUERIES = 1000
 
 
 class RfDetr:
-    """RF-DETR detection (not segmentation)."""
+    """RF-DETR, detection and segmentation."""
 
     name = "rfdetr"
     evaluation = Evaluation(score_threshold=0.0)
-    expects = "two outputs: boxes [N, queries, 4] and class logits [N, queries, classes]"
+    expects = "boxes [N, queries, 4] and class logits [N, queries, classes], for segmentation also mask logits [N, queries, h, w]"
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
         found = _find(graph.outputs)
@@ -56,14 +59,14 @@ class RfDetr:
         queries = graph.outputs[found[0]].shape[1]
         return Match(
             self.name,
-            Task.DETECTION,
+            Task.DETECTION if found[2] is None else Task.INSTANCE_SEGMENTATION,
             InputSpec(
                 graph.image.name,
                 graph.width,
                 graph.height,
                 resize="stretch",
-                mean=_MEAN,
-                std=_STD,
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
                 exact="float",
             ),
             DecodeSpec(
@@ -74,13 +77,14 @@ class RfDetr:
             ),
             classes,
             f"{queries} queries with a box and {slots} class logits each"
-            + (": COCO category ids" if background == "none" else ", the last being background"),
+            + (": COCO category ids" if background == "none" else ", the last being background")
+            + ("" if found[2] is None else "; a mask for each query"),
             COCO91 if background == "none" else (),
         )
 
     def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:
         found = _find(outputs)
-        if found is None:
+        if found is None or (found[2] is not None) != (spec.task is Task.INSTANCE_SEGMENTATION):
             return [outputs_problem(outputs, self.expects, self.name)]
         slots = outputs[found[1]].shape[2] or 0
         dropped = 0 if spec.decode.options.get("background", "none") == "none" else 1
@@ -93,37 +97,51 @@ class RfDetr:
 
 
 def _telling(graph: Graph) -> bool:
-    """Names as the authors' exporter writes them, or the sampling of deformable attention."""
-    return {port.name for port in graph.outputs} == {"dets", "labels"} or "GridSample" in graph.ops
+    """Names as the authors' exporter writes them, or the sampling of deformable attention over COCO's category ids."""
+    names = {port.name for port in graph.outputs}
+    if names in ({"dets", "labels"}, {"dets", "labels", "masks"}):
+        return True
+    known = any("pred_boxes" in name for name in names)
+    return "GridSample" in graph.ops and not known and any(p.shape[2] == _COCO_SLOTS for p in graph.outputs)
 
 
-def _find(outputs: Sequence[Port]) -> tuple[int, int] | None:
-    """Indices of boxes and logits."""
-    if len(outputs) != 2 or any(len(port.shape) != 3 for port in outputs):
+def _find(outputs: Sequence[Port]) -> tuple[int, int, int | None] | None:
+    """Indices of boxes, logits and, where there are any, masks."""
+    flat = [i for i, port in enumerate(outputs) if len(port.shape) == 3]
+    maps = [i for i, port in enumerate(outputs) if len(port.shape) == 4]
+    if len(flat) != 2 or len(maps) > 1 or len(outputs) != len(flat) + len(maps):
         return None
-    for boxes, logits in ((0, 1), (1, 0)):
-        same = outputs[boxes].shape[1] == outputs[logits].shape[1]
-        if same and outputs[boxes].shape[2] == 4 and 0 < (outputs[boxes].shape[1] or 0) <= _MAX_QUERIES:
-            return (boxes, logits) if (outputs[logits].shape[2] or 0) >= 2 else None
+    queries = outputs[flat[0]].shape[1] or 0
+    if not 0 < queries <= MAX_QUERIES or any(port.shape[1] != queries for port in outputs):
+        return None
+    for boxes, logits in (flat, flat[::-1]):
+        if outputs[boxes].shape[2] == 4 and (outputs[logits].shape[2] or 0) >= 2:
+            return boxes, logits, maps[0] if maps else None
     return None
 
 
 class RfDetrDecoder:
-    """Decodes the outputs of one model."""
+    """Decodes the outputs of one model. Also for the raw outputs of RT-DETR and D-FINE, which mean the same."""
 
-    def __init__(self, spec: ModelSpec, boxes: int, logits: int) -> None:
+    def __init__(self, spec: ModelSpec, boxes: int, logits: int, masks: int | None = None) -> None:
         self._spec = spec
-        self._boxes, self._logits = boxes, logits
+        self._boxes, self._logits, self._masks = boxes, logits, masks
         self._size = np.array([spec.input.width, spec.input.height], np.float32)
         self._drop_last = spec.decode.options.get("background", "none") == "last"
         share = min(max(spec.decode.score_threshold, 1e-6), 1 - 1e-6)
         self._least_logit = float(np.log(share / (1 - share))) - 1e-3
+        self._upsampler: Upsampler | None = None
+        self._upsampled: tuple[int, int] | None = None
 
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         boxes, logits = as_float(outputs[self._boxes]), as_float(outputs[self._logits])
-        return [self._one(boxes[i], logits[i], geometry) for i, geometry in enumerate(geometries)]
+        maps = None if self._masks is None else as_float(outputs[self._masks])
+        return [
+            self._one(boxes[i], logits[i], None if maps is None else maps[i], geometry)
+            for i, geometry in enumerate(geometries)
+        ]
 
-    def _one(self, boxes: Floats, logits: Floats, geometry: Geometry) -> Answer:
+    def _one(self, boxes: Floats, logits: Floats, maps: Floats | None, geometry: Geometry) -> Answer:
         if has_nan(boxes) or has_nan(logits):
             return not_a_number(self._spec)
         if self._drop_last:
@@ -133,4 +151,17 @@ class RfDetrDecoder:
         above = scores > self._spec.decode.score_threshold
         queries, class_ids, scores = queries[above], class_ids[above], scores[above]
         placed = from_centre(boxes[queries, 0:2] * self._size, boxes[queries, 2:4] * self._size)
-        return finish(Candidates(placed, scores, class_ids.astype(np.int32)), self._spec, geometry)
+        candidates = Candidates(placed, scores, class_ids.astype(np.int32))
+        keep = suppress(candidates, self._spec)
+        if keep is None:
+            return not_a_number(self._spec)
+        result = place_boxes(candidates, keep, self._spec, geometry)
+        return result if maps is None else self._with_masks(result, maps[queries[keep]], geometry)
+
+    def _with_masks(self, result: Result, maps: Floats, geometry: Geometry) -> Answer:
+        if has_nan(maps):
+            return not_a_number(self._spec)
+        size = (geometry.image_width_px, geometry.image_height_px)
+        if self._upsampler is None or self._upsampled != size:
+            self._upsampler, self._upsampled = stretched((maps.shape[1], maps.shape[2]), size), size
+        return replace(result, masks=tuple(self._upsampler.mask(one) for one in maps))

@@ -50,7 +50,7 @@ class YoloX:
 
     def recognise(self, graph: Graph, *, named: bool = False) -> Match | None:
         strides = _strides_of(graph.outputs, graph.width, graph.height)
-        if strides is None:
+        if strides is None or (len(strides) > 3 and not named):  # four levels in one output are NanoDet-Plus
             return None
         decoded = graph.ops.get("Exp", 0) > 0
         classes = (graph.outputs[0].shape[2] or 0) - 5

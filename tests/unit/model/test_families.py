@@ -18,7 +18,7 @@ NAMES = {"names": "['cat', 'dog']"}
 
 
 def graph(*shapes, ops=(), names=None, metadata=None):
-    outputs = [Port((names or [f"out{i}" for i in range(9)])[i], shape) for i, shape in enumerate(shapes)]
+    outputs = [Port((names or [f"out{i}" for i in range(12)])[i], shape) for i, shape in enumerate(shapes)]
     image = Port("images", (1, 3, SIZE, SIZE))
     return Graph(image, tuple(outputs), SIZE, SIZE, ops=dict.fromkeys(ops, 1), metadata=metadata or {})
 
@@ -36,12 +36,37 @@ GRAPHS = {
     "yolo-end2end": graph((1, 30, 6), ops=["TopK"], metadata=NAMES),
     "yolo-end2end segment": graph((1, 30, 9), (1, 3, 16, 16), ops=["TopK"], metadata=NAMES),
     "yolo-end2end obb": graph((1, 30, 7), ops=["TopK"], metadata={**NAMES, "task": "obb"}),
+    "nanodet-plus": graph((1, CELLS + 1, 2 + 32)),
+    "picodet": graph(
+        *[(1, cells, 2) for cells in (64, 16, 4, 1)], *[(1, cells, 32) for cells in (64, 16, 4, 1)]
+    ),
+    "rfdetr segment": graph((1, 5, 4), (1, 5, 3), (1, 5, 8, 8), names=["dets", "labels", "masks"]),
+    "rtdetr": graph((1, 5, 2), (1, 5, 4), names=["logits", "pred_boxes"]),
+    "rtdetr finished": graph((1, 5), (1, 5, 4), (1, 5), names=["labels", "boxes", "scores"]),
+    "rtdetr joined": graph((1, 5, 6), metadata={"description": "Ultralytics RT-DETR-l model"}),
+    "segmentation": graph((1, 2, 32, 32)),
+    "segmentation nhwc": graph((1, 64, 64, 2)),
     "classifier": graph((1, 2)),
     "classifier 4d": graph((1, 2, 1, 1)),
     "embedding": graph((1, 2), names=["embedding"]),
 }
 """A case for each family and form of it; the first word is the family."""
-WITH_BOXES = sorted(set(GRAPHS) - {"rfdetr", "classifier", "classifier 4d", "embedding"})
+FACES = {
+    "ultraface": graph((1, 1200, 2), (1, 1200, 4)),
+    "yunet": graph(
+        *[(1, cells, columns) for columns in (1, 1, 4, 10) for cells in (64, 16, 4)],
+        names=[f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)],
+    ),
+    "yunet priors": graph((1, 8 * 8 * 3 + 4 * 4 * 2 + 2 * 2 * 2 + 3, 14), (1, 235, 2), (1, 235, 1)),
+    "movenet": graph((1, 1, 17, 3)),
+    "movenet several": graph((1, 6, 56)),
+}
+"""As above, of one class."""
+GRAPHS |= FACES
+WITHOUT_BOXES = {"classifier", "embedding", "segmentation"}
+LOGITS = {"rfdetr", "rfdetr segment", "rtdetr"}
+"""Where a score of 0 is no logit of 0."""
+WITH_BOXES = sorted(name for name in GRAPHS if name.split()[0] not in WITHOUT_BOXES and name not in LOGITS)
 
 
 def family_of(name):
@@ -53,7 +78,7 @@ def loaded(name, found=None, **decode):
     found = found or GRAPHS[name]
     family = families.get(family_of(name))
     match = family.recognise(found)
-    labels = () if name == "embedding" else ("cat", "dog")
+    labels = () if name == "embedding" else match.labels if name in FACES else ("cat", "dog")
     spec = ModelSpec("m", match.task, family.name, match.input, match.decode, labels)
     options = {**match.decode.options, **decode.pop("options", {})}
     spec = dataclasses.replace(spec, decode=dataclasses.replace(spec.decode, **decode, options=options))
@@ -73,8 +98,14 @@ def test_a_graph_is_recognised_as_its_family_alone(name):
 @pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"embedding"}))
 def test_why_a_family_was_chosen_is_said(name):
     (match,) = families.recognise(GRAPHS[name])
-    assert match.classes == 2
-    assert "2" in match.why or "3 class logits" in match.why or "box, score and class" in match.why
+    assert match.classes == (1 if name in FACES else 80 if name == "rtdetr finished" else 2)
+    assert (
+        name in FACES
+        or "finished" in name
+        or "2" in match.why
+        or "3 class logits" in match.why
+        or "box, score and class" in match.why
+    )
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
@@ -88,7 +119,7 @@ def test_outputs_of_another_family_are_a_problem_that_quotes_both(name):
     assert families.get(family_of(name)).expects in problem.expected
 
 
-@pytest.mark.parametrize("name", sorted(GRAPHS))
+@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"rtdetr finished"}))
 def test_a_wrong_number_of_labels_is_a_problem(name):
     (match,) = families.recognise(GRAPHS[name])
     spec = ModelSpec(
@@ -100,11 +131,11 @@ def test_a_wrong_number_of_labels_is_a_problem(name):
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
 def test_values_that_are_no_numbers_are_no_answer(name):
-    for i in range(len(GRAPHS[name].outputs)):
-        outputs = empty(name)
+    for i, port in enumerate(GRAPHS[name].outputs):
+        if port.name == "labels" and name == "rtdetr finished":
+            continue  # whole numbers
+        outputs = [np.full(port.shape, 0.9, np.float32) for port in GRAPHS[name].outputs]
         outputs[i][..., -1] = np.nan
-        if name == "nanodet" and i >= 3:
-            outputs[i - 3][:] = 0.9
         decoder, geometry = loaded(name)
         (answer,) = decoder(outputs, [geometry])
         assert isinstance(answer, NoAnswer)
@@ -182,6 +213,125 @@ def test_rfdetr_drops_the_background_slot_of_fine_tuned_models():
     decoder, geometry = loaded("rfdetr")
     (answer,) = decoder([boxes, logits], [geometry])
     assert one(answer) == ("dog", 1 / (1 + np.exp(-2)), pytest.approx([32, 32, 96, 96], abs=1e-3))
+
+
+def test_masks_of_rfdetr_are_not_cut_to_the_box():
+    boxes, logits = np.full((1, 5, 4), 0.25, np.float32), np.full((1, 5, 3), -9, np.float32)
+    maps = np.full((1, 5, 8, 8), -1, np.float32)
+    logits[0, 2] = [-9, 2, 9]
+    maps[0, 2, :4] = 1
+    decoder, geometry = loaded("rfdetr segment")
+    (answer,) = decoder([boxes, logits, maps], [geometry])
+    assert masks.bounds(answer.masks[0]) == (0, 0, 128, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("rtdetr", ([[-9, 2]], [[0.5, 0.5, 0.25, 0.125]])),
+        ("rtdetr finished", ([1], [[0.375, 0.4375, 0.625, 0.5625]], [1 / (1 + np.exp(-2))])),
+        ("rtdetr joined", ([[0.5, 0.5, 0.25, 0.125, 0, 1 / (1 + np.exp(-2))]],)),
+    ],
+)
+def test_the_forms_of_rtdetr_mean_the_same(name, outputs):
+    filled = [np.full(port.shape, -9, np.float32) for port in GRAPHS[name].outputs]
+    for output, values in zip(filled, outputs, strict=True):
+        output[0, 2:3] = values
+    decoder, geometry = loaded(name)
+    (answer,) = decoder(filled, [geometry])
+    assert one(answer) == ("dog", 1 / (1 + np.exp(-2)), pytest.approx([48, 56, 80, 72], abs=1e-3))
+
+
+def test_boxes_of_rtdetr_are_pixels_where_the_graph_was_told_a_size():
+    sized = dataclasses.replace(GRAPHS["rtdetr finished"], sized=True)
+    assert families.get("rtdetr").recognise(sized).decode.options["boxes"] == "pixels"
+
+
+def test_nanodet_plus_counts_from_the_corner_of_a_cell():
+    (output,) = empty("nanodet-plus")
+    output[0, 5, 1] = 0.8
+    output[0, 5, 2:] = -50
+    for side, bin_ in enumerate((1, 0, 1, 2)):
+        output[0, 5, 2 + side * 8 + bin_] = 50
+    decoder, geometry = loaded("nanodet-plus")
+    (answer,) = decoder([output], [geometry])
+    assert one(answer) == ("dog", 0.8, pytest.approx([64, 0, 96, 32], abs=1e-3))
+
+
+def test_ultraface_scales_the_shares_and_passes_the_background_over():
+    scores, boxes = empty("ultraface")
+    scores[0, :, 0] = 0.99
+    scores[0, 7] = [0.2, 0.8]
+    boxes[0, 7] = [0.25, 0.5, 0.5, 0.75]
+    decoder, geometry = loaded("ultraface")
+    (answer,) = decoder([scores, boxes], [geometry])
+    assert one(answer) == ("face", 0.8, pytest.approx([32, 64, 64, 96], abs=1e-3))
+
+
+def test_yunet_is_the_root_of_class_and_objectness_with_landmarks_of_the_cell():
+    outputs = dict(zip([p.name for p in GRAPHS["yunet"].outputs], empty("yunet"), strict=True))
+    outputs["cls_16"][0, 5], outputs["obj_16"][0, 5] = 0.9, 0.4
+    outputs["bbox_16"][0, 5] = [0.5, 0.5, np.log(2), 0]
+    outputs["kps_16"][0, 5, :2] = [0.25, 0.75]
+    decoder, geometry = loaded("yunet", score_threshold=0.5)
+    (answer,) = decoder(list(outputs.values()), [geometry])
+    assert one(answer) == ("face", 0.6, pytest.approx([16, 32, 80, 64], abs=1e-3))
+    assert answer.keypoints[0, 0].tolist() == pytest.approx([40, 56, 0.6])
+
+
+def test_yunet_with_priors_moves_them_by_their_variance():
+    loc, conf, iou = empty("yunet priors")
+    conf[0, 4, 1], iou[0, 4] = 0.9, 0.4  # the second cell of stride 8, its prior of 16 pixels
+    loc[0, 4, :4] = [10, 0, np.log(2) / 0.2, 0]
+    decoder, geometry = loaded("yunet priors", score_threshold=0.5)
+    (answer,) = decoder([loc, conf, iou], [geometry])
+    assert one(answer) == ("face", 0.6, pytest.approx([24, 0, 88, 24], abs=1e-3))
+
+
+def test_the_persons_box_goes_around_the_keypoints_that_are_seen():
+    (output,) = empty("movenet")
+    output[0, 0, 5] = [0.25, 0.5, 0.8]
+    output[0, 0, 6] = [0.5, 0.75, 0.6]
+    decoder, geometry = loaded("movenet")
+    (answer,) = decoder([output], [geometry])
+    assert one(answer) == ("person", 0.7, [64, 32, 96, 64])
+
+
+def test_each_of_several_persons_brings_a_box():
+    (output,) = empty("movenet several")
+    output[0, 2, 51:] = [0.25, 0.5, 0.5, 0.75, 0.8]
+    decoder, geometry = loaded("movenet several")
+    (answer,) = decoder([output], [geometry])
+    assert one(answer) == ("person", 0.8, [64, 32, 96, 64])
+
+
+@pytest.mark.parametrize("name", ["segmentation", "segmentation nhwc"])
+def test_a_class_map_has_the_pictures_size(name):
+    (output,) = empty(name)
+    if name == "segmentation":
+        output[0, 1, :16] = 1
+    else:
+        output[0, :32, :, 1] = 1
+    decoder, geometry = loaded(name)
+    (answer,) = decoder([output], [geometry])
+    assert answer.semantic.shape == (128, 128)
+    assert answer.semantic[:64].all()
+    assert not answer.semantic[64:].any()
+
+
+def test_the_padding_of_a_letterbox_is_cut_away_from_a_class_map():
+    (output,) = empty("segmentation")
+    output[0, 1, 8:24] = 1  # the middle half: all of a picture twice as wide as high
+    decoder, _ = loaded("segmentation")
+    found = GRAPHS["segmentation"]
+    spec = dataclasses.replace(families.get("segmentation").recognise(found).input, resize="letterbox")
+    match = families.get("segmentation").recognise(found)
+    decoder = families.get("segmentation").decoder(
+        found.outputs, ModelSpec("m", match.task, "segmentation", spec, match.decode)
+    )
+    (answer,) = decoder([output], [place(spec, 96, 48)])
+    assert answer.semantic.shape == (48, 96)
+    assert answer.semantic.all()
 
 
 def test_every_class_of_a_box_counts_where_asked():
