@@ -22,6 +22,7 @@ from agent.api.app import Api
 from agent.api.server import HttpServer
 from agent.apply import Updater
 from agent.backoff import Backoff
+from agent.bench import Bench
 from agent.child import Launcher, ModuleLauncher
 from agent.clock import Clock, unique_id
 from agent.commands import Commands
@@ -119,6 +120,7 @@ class Agent:
             clock,
         )
         self._strain = Strain(self._device, self._gpus, limits)
+        self._bench = Bench(lambda: self._updater.status.running, store, config.state_dir / "engine-cache")
         self._commands = Commands(self._gate.open_command, self._handlers(), self._out.response)
         self._link = Link(
             identity.broker,
@@ -200,6 +202,7 @@ class Agent:
         return True
 
     async def _close(self) -> None:
+        await self._commands.close()
         await self._device.close()
         await self._outbox.close()
         await self._client.aclose()
@@ -301,7 +304,12 @@ class Agent:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def _handlers(self) -> dict[str, Any]:
-        return {"ping": self._ping, "report": self._report, "restart-camera": self._restart_camera}
+        return {
+            "bench": self._bench.run,
+            "ping": self._ping,
+            "report": self._report,
+            "restart-camera": self._restart_camera,
+        }
 
     def _ping(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         return {"agent_version": version(), "at_wall": self._clock.wall()}

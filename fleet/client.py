@@ -113,6 +113,12 @@ class Client:
         path = f"/devices/{device}/commands/{name}"
         return self._call("POST", path, json=body, timeout=timeout_s + TIMEOUT_S)
 
+    def benchmarks(self, device: str | None = None, model: str | None = None) -> list[dict[str, Any]]:
+        """The newest figures of each device, model and engine."""
+        given = {"device": device, "model": model}
+        params = {name: value for name, value in given.items() if value is not None}
+        return list(self._call("GET", "/benchmarks", params=params)["benchmarks"])
+
     def models(self) -> list[dict[str, Any]]:
         return list(self._call("GET", "/models")["models"])
 

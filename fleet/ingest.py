@@ -19,11 +19,13 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from fleet import benchmarks
 from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
 from fleet.link import Incoming
 from fleet.tables import Device, EventRow, HealthRow, ResponseRow
 from wire import envelope
+from wire.bench import COMMAND
 from wire.command import Response
 from wire.doc import read
 from wire.errors import Malformed, WireError
@@ -148,6 +150,11 @@ class Ingest:
         if row is None or row.device != device or row.answered_at is not None:
             return None
         row.answered_at, row.body = at, response.to_json()
+        if row.name == COMMAND and response.ok:
+            try:
+                benchmarks.keep(session, device, at, response)
+            except WireError as e:
+                self._complain(device, "no-figures", e)
         return device, response
 
     def _read(self, message: Incoming, batch: _Batch) -> None:

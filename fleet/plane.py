@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from fleet.auth import Tokens
+from fleet.benchmarks import Benchmarks
 from fleet.broker import Broker, make_broker
 from fleet.checker import Checker
 from fleet.clock import Clock, Ids, RandomIds, SystemClock
@@ -59,6 +60,7 @@ class Plane:
         self.objects: Objects = LocalObjects(data.objects)
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
         self.devices = Devices(self.database, seams.clock, seams.ids)
+        self.benchmarks = Benchmarks(self.database)
         checker = _checker(data, config, seams)
         self.registry = Registry(
             self.database, self.objects, checker, seams.clock, config.limits, data.uploads

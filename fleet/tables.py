@@ -199,6 +199,22 @@ class ResponseRow(Base):
     body: Mapped[dict[str, Any] | None]
 
 
+class BenchRow(Base):
+    """A model measured on a device. `engine` is in words; `hardware` the machine's name; `figures` all of it."""
+
+    __tablename__ = "benchmarks"
+    __table_args__ = (Index("ix_benchmarks_digest_device", "digest", "device"),)
+
+    row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(NAME)
+    at: Mapped[float] = mapped_column(Float)
+    model: Mapped[str] = mapped_column(String(128))
+    digest: Mapped[str] = mapped_column(DIGEST)
+    engine: Mapped[str] = mapped_column(String(256))
+    hardware: Mapped[str] = mapped_column(String(256))
+    figures: Mapped[dict[str, Any]]
+
+
 class AuditRow(Base):
     """Who did what to what. Never changed, never deleted."""
 

@@ -103,3 +103,19 @@ class BenchFigures(Doc):
     memory: Memory
     energy: Energy
     notes: list[str] = Field(default_factory=list)
+
+
+class BenchOrder(Doc):
+    """The arguments of the command. `model`: a name of the running desired state, or a digest the device holds.
+
+    Empty fields are those of the desired state. `seconds`: of each measurement; `deadline_s`: of the whole, loading included.
+    """
+
+    model: str = Field(min_length=1, max_length=128)
+    engine: str = Field(default="", max_length=64)
+    precision: str = Field(default="", max_length=16)
+    threads: int | None = Field(default=None, ge=0, le=256)
+    batches: list[int] = Field(default_factory=lambda: [1, 4, 8], max_length=16)
+    cameras: list[int] = Field(default_factory=lambda: [1, 2, 4], max_length=16)
+    seconds: float = Field(default=3.0, ge=0.2, le=60.0)
+    deadline_s: float = Field(default=240.0, ge=5.0, le=3600.0)

@@ -169,6 +169,14 @@ async def command(
     return response.to_json()
 
 
+@router.get("/benchmarks", tags=["models"])
+def benchmarks(
+    plane: PlaneDep, who: Viewer, device: str | None = None, model: str | None = None
+) -> dict[str, Any]:
+    """What models cost on the machines of the fleet: the newest figures of each device, model and engine."""
+    return {"benchmarks": [views.benchmark(row) for row in plane.benchmarks.newest(device, model)]}
+
+
 @router.get("/health", tags=["control plane"])
 async def health(plane: PlaneDep) -> dict[str, Any]:
     """Whether the control plane works. Needs no token and tells no names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleet.benchmarks import Measured
 from fleet.tables import ApiToken, DesiredRevision, Device, EnrolmentToken, EventRow, HealthRow, Version
 
 
@@ -70,6 +71,20 @@ def event(row: EventRow) -> dict[str, Any]:
 
 def health(row: HealthRow) -> dict[str, Any]:
     return {"at": row.at, "received_at": row.received_at, "revision": row.revision, "figures": row.figures}
+
+
+def benchmark(measured: Measured) -> dict[str, Any]:
+    row = measured.row
+    return {
+        "device": row.device,
+        "at": row.at,
+        "hardware": row.hardware,
+        "model": row.model,
+        "digest": row.digest,
+        "names": list(measured.names),
+        "engine": row.engine,
+        "figures": row.figures,
+    }
 
 
 def api_token(row: ApiToken) -> dict[str, Any]:

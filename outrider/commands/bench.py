@@ -154,9 +154,10 @@ def report(figures: dict[str, Any]) -> list[str]:
 
 def engine_words(engine: dict[str, Any]) -> str:
     """Name, version, where it runs, precision."""
-    return " ".join(
+    words = (
         str(engine[k]) for k in ("engine", "version", "provider", "device", "precision") if engine.get(k)
     )
+    return " ".join(word.removesuffix("ExecutionProvider") for word in words)
 
 
 def _cameras(count: int) -> str:

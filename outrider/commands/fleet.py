@@ -54,6 +54,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     upload.add_argument("path", type=Path)
     upload.add_argument("--name", help="the name in the registry; the file's by default")
     _remote(workflow, "list", "workflows and their versions", _workflow_list)
+    _configure_bench(commands)
+
+
+def _configure_bench(commands: Commands) -> None:
+    from outrider.commands import fleet_bench
+
+    bench = _remote(
+        commands, "bench", "what models cost on the fleet's machines, as one table", fleet_bench.table
+    )
+    fleet_bench.configure_table(bench)
+    actions = bench.add_subparsers(dest="bench_command", metavar="run")
+    fleet_bench.configure_run(_remote(actions, "run", "have a device measure a model of it", fleet_bench.run))
 
 
 def _configure_server(commands: Commands) -> None:
@@ -406,13 +418,11 @@ def _versions(args: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
 def _show(
     args: argparse.Namespace, rows: Sequence[Any], shown: Sequence[dict[str, Any]], columns: dict[str, str]
 ) -> int:
+    from outrider import table
+
     if args.json:
         return _print_json(rows)
-    lines = [list(columns.values())]
-    lines += [["" if row.get(key) is None else str(row[key]) for key in columns] for row in shown]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print("\n".join(table.lines(shown, columns)))
     return 0
 
 

@@ -105,7 +105,9 @@ def report(told: dict[str, Any], classes: int) -> list[str]:
 
 
 def _side(side: dict[str, Any]) -> str:
-    engine = " ".join(str(value) for value in side["engine"].values())
+    from outrider.commands.bench import engine_words
+
+    engine = engine_words(side["engine"])
     return f"{side['name']} ({side['digest'][:19]}), {engine}, {side['pictures_per_s']} pictures/s"
 
 

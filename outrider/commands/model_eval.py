@@ -159,8 +159,9 @@ def describe(model: Model, measured: Measured) -> dict[str, Any]:
 def report(told: dict[str, Any]) -> list[str]:
     """The same as lines for people."""
     from outrider import table
+    from outrider.commands.bench import engine_words
 
-    engine = " ".join(str(value) for value in told["engine"].values())
+    engine = engine_words(told["engine"])
     lines = [
         f"model        {told['model']} ({told['digest'][:19]}), {told['task']}",
         f"engine       {engine}, {told['pictures_per_s']} pictures/s",

@@ -287,6 +287,71 @@ def test_last_words_of_a_device_are_shown(stand: Stand) -> None:
         eventually(lambda: client.device("talker")["presence"] == "offline")
 
 
+BENCH = {
+    "schema": 1, "model": "cap", "digest": "sha256:" + "c" * 64, "hardware": {"name": "Jetson Orin Nano", "cpus": 6},
+    "engine": {"engine": "tensorrt", "version": "10.7", "precision": "fp16"}, "frame": {"width": 1280, "height": 720},
+    "load_s": 2.0, "seconds": 3.0, "latency_ms": {"p50": 4.1, "p95": 4.4, "p99": 5.0, "requests": 700},
+    "batches": [{"batch": 1, "images_per_s": 240.0, "latency_ms": {"p50": 4.1, "p95": 4.4, "p99": 5.0, "requests": 700}}],
+    "memory": {"rss_bytes": 10**8, "peak_rss_bytes": 2 * 10**8}, "energy": {"joules_per_frame": 0.03},
+}  # fmt: skip
+
+
+def test_what_a_device_measured_is_one_table(
+    stand: Stand, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from outrider.cli import main
+
+    monkeypatch.setenv("OUTRIDER_FLEET_URL", stand.url)
+    monkeypatch.setenv("OUTRIDER_FLEET_TOKEN", stand.admin_token)
+    orders: list[dict[str, Any]] = []
+    answers = [BENCH, {"nonsense": True}, {**BENCH, "load_s": 3.0}]
+
+    with Device(stand.enrol("bench-device")) as device, stand.client() as client:
+        device.subscribe(device.topics.commands)
+
+        def obey() -> None:
+            for result in answers:
+                content = envelope.decode(device.next_message()[1])
+                asked = command.open_signed(
+                    content.data, device.state_keys, device="bench-device", at_wall=time.time()
+                )
+                orders.append(asked.arguments)
+                answer = command.Response(rid=asked.rid, name=asked.name, ok=True, result=result)
+                device.publish(device.topics.response(asked.rid), answer.to_json())
+
+        thread = threading.Thread(target=obey)
+        thread.start()
+        run = [
+            "fleet",
+            "bench",
+            "run",
+            "bench-device",
+            "cap",
+            "--engine",
+            "tensorrt:fp16",
+            "--batch",
+            "1",
+            "--json",
+        ]
+        assert [main(run) for _ in answers] == [0, 0, 0]
+        thread.join(30)
+        assert (orders[0]["engine"], orders[0]["precision"], orders[0]["batches"]) == (
+            "tensorrt",
+            "fp16",
+            [1],
+        )
+        (row,) = client.benchmarks(device="bench-device", model="cap")
+        assert client.benchmarks(model="another") == []
+    assert row["hardware"] == "Jetson Orin Nano"
+    assert row["figures"]["load_s"] == 3.0, "the newest, and nothing of the nonsense"
+    capsys.readouterr()
+    assert main(["fleet", "bench", "--device", "bench-device"]) == 0
+    printed = capsys.readouterr().out
+    assert "Jetson Orin Nano, 6 CPUs" in printed
+    assert "tensorrt 10.7 fp16" in printed
+    assert "240.0" in printed
+
+
 def test_command_is_answered_and_silence_is_told(stand: Stand) -> None:
     with Device(stand.enrol("obedient")) as device, stand.client() as client:
         device.subscribe(device.topics.commands)

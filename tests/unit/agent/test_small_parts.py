@@ -259,3 +259,35 @@ def test_a_command_that_fails_inside_is_answered_all_the_same() -> None:
     commands.received("x", {}, None)
     commands.received("x", {}, None)
     assert [(answer.ok, answer.reason) for answer in answers] == [(False, "internal")]
+
+
+def test_a_command_that_takes_its_time_does_not_hold_up_the_next() -> None:
+    from wire.command import Command, Response
+
+    answers: list[Response] = []
+
+    async def main() -> None:
+        finish = asyncio.Event()
+
+        async def slow(_arguments: dict[str, object]) -> dict[str, object]:
+            await finish.wait()
+            return {"done": True}
+
+        requests = iter(
+            Command(device="d1", name=name, rid=name, issued_at=0.0, expires_at=1.0)
+            for name in ("slow", "quick")
+        )
+        commands = Commands(
+            lambda _document: next(requests), {"slow": slow, "quick": lambda _a: {}}, answers.append
+        )
+        commands.received("slow", {}, None)
+        commands.received("quick", {}, None)
+        finish.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await commands.close()
+
+    asyncio.run(main())
+    assert [answer.name for answer in answers] == ["quick", "slow"]
+    assert answers[1].result == {"done": True}
