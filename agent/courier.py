@@ -142,7 +142,7 @@ class Courier:
 
     def _kinds(self) -> tuple[Kind, ...]:
         if self._clock.mono() < self._events_paused_until_mono:
-            return (Kind.STATE, Kind.RESPONSE, Kind.TELEMETRY)
+            return (Kind.STATE, Kind.RESPONSE, Kind.TELEMETRY, Kind.MESSAGE)
         return tuple(Kind)
 
     def _may_send(self, row: Row) -> bool:

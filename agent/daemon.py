@@ -41,12 +41,13 @@ from agent.link import Link
 from agent.notify import Notifier
 from agent.outbox import Figures, Outbox
 from agent.outgoing import Outgoing
+from agent.relay import Relays
 from agent.stamp import Stamp
 from agent.store import Store
 from agent.supervise import TICK_S
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
-from wire import envelope
+from wire import envelope, local
 from wire.errors import WireError
 from wire.names import DeviceId, FleetId
 from wire.reasons import Reason
@@ -105,7 +106,14 @@ class Agent:
             lambda: self._backoff(1.0, 60.0),
             keep_free_bytes=limits.free_space_bytes,
         )
-        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._out.event)
+        self._relays = Relays(
+            config.state_dir,
+            f"{identity.fleet}.{identity.device}",
+            limits,
+            clock,
+            lambda: self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
+        )
+        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._keep)
         self._updater = Updater(self._device, self._journal, store, downloader, clock, limits)
         downloader.trouble = self._updater.trouble
         self._twin = Twin(self._device, lambda: self._updater.status, clock, self._out.reported, version())
@@ -115,6 +123,7 @@ class Agent:
             self._device,
             lambda: self._updater.status,
             self._waiting,
+            self._relays.figures,
             HostFigures(config.state_dir, clock.mono()),
             self._gpus,
             clock,
@@ -201,9 +210,16 @@ class Agent:
         log.info("local interface", extra={"url": f"http://{self._config.http_host}:{self._http.port}"})
         return True
 
+    def _keep(self, message: local.Event | local.Publication) -> asyncio.Future[bool]:
+        """Commit what a pipeline hands over, to where it is to go."""
+        if isinstance(message, local.Event):
+            return self._out.event(message)
+        return self._relays.keep(message) if message.broker else self._out.publication(message)
+
     async def _close(self) -> None:
         await self._commands.close()
         await self._device.close()
+        await self._relays.close()
         await self._outbox.close()
         await self._client.aclose()
         self._journal.close()

@@ -105,6 +105,7 @@ class Device:
             ledger or CameraLedger(self._clock.mono()),
             held=held,
             allow_code=self._config.allow_workflow_code,
+            state_dir=self._config.state_dir,
         )
         unit.on_change = self._changed
         unit.keeper = self._keeper(unit)

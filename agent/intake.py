@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.errors import AgentError, Transient
-from wire.local import Event
+from wire.local import Event, Publication
 from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ MAX_UNKEPT = 2048
 
 @dataclass
 class _Pending:
-    event: Event
+    event: Event | Publication
     commit: asyncio.Future[bool] | None = None
 
 
@@ -32,7 +32,7 @@ class Intake:
 
     def __init__(
         self,
-        keep: Callable[[Event], asyncio.Future[bool]],
+        keep: Callable[[Event | Publication], asyncio.Future[bool]],
         acknowledge: Callable[[int], None],
         *,
         held: bool = False,
@@ -45,7 +45,7 @@ class Intake:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event | Publication) -> None:
         """:raises Transient: the process does not wait for acknowledgements; start it anew"""
         if len(self._pending) >= MAX_UNKEPT:
             raise Transient(

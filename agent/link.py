@@ -70,10 +70,11 @@ class Link:
         broker: Broker,
         client_id: str,
         subscriptions: tuple[str, ...],
-        will: Callable[[], Will],
+        will: Callable[[], Will | None],
         handler: Handler,
         backoff: Backoff,
         connect_s: float,
+        ca_file: str = "",
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -82,6 +83,7 @@ class Link:
         self._handler = handler
         self._backoff = backoff
         self._connect_s = connect_s
+        self._ca_file = ca_file
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._client: mqtt.Client | None = None
         self._session: _Session | None = None
@@ -151,13 +153,15 @@ class Link:
             protocol=self._protocol,
             reconnect_on_failure=False,
         )
-        client.username_pw_set(self._broker.username, self._broker.password)
+        if self._broker.username:
+            client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls:
-            client.tls_set_context(ssl.create_default_context())
+            client.tls_set_context(ssl.create_default_context(cafile=self._ca_file or None))
         client.connect_timeout = self._connect_s
         client.max_inflight_messages_set(65535)  # the courier bounds what is in flight
         will = self._will()
-        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
         return client
 
     def _connect(self, client: mqtt.Client) -> None:

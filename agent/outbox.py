@@ -54,6 +54,8 @@ class Kind(enum.IntEnum):
     RESPONSE = 1
     EVENT = 2
     TELEMETRY = 3
+    MESSAGE = 4
+    """What workflows publish."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ class Outbox:
     def _prune(self, db: sqlite3.Connection) -> int:
         wall = self._clock.wall()
         total = 0
-        for kind in (Kind.TELEMETRY, Kind.EVENT, Kind.RESPONSE):
+        for kind in (Kind.TELEMETRY, Kind.MESSAGE, Kind.EVENT, Kind.RESPONSE):
             old = f"kind = {int(kind)} AND (at_wall < ? OR until_wall < ?)"
             dropped = self._delete(db, old, (wall - self._max_age_s, wall))
             dropped += self._shrink(db, kind)

@@ -58,6 +58,16 @@ class Outgoing:
             return nothing
         return self._outbox.add(Kind.EVENT, event.id, self._topics.event(event.camera), payload)
 
+    def publication(self, message: local.Publication) -> asyncio.Future[bool]:
+        """Keep a message of a workflow, for the fleet's broker, below the device's own topics.
+
+        :raises Degraded: the outbox takes nothing
+        """
+        topic = self._topics.data(message.topic)
+        return self._outbox.add(
+            Kind.MESSAGE, message.id, topic, message.payload.encode(), retain=message.retain
+        )
+
     def reported(self, reported: Reported) -> None:
         """Tell the state; what makes it longer than a message may be is cut short."""
         try:

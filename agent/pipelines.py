@@ -28,7 +28,7 @@ from wire.reported import SwapFigures
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Keep = Callable[[local.Event], "asyncio.Future[bool]"]
+Keep = Callable[["local.Event | local.Publication"], "asyncio.Future[bool]"]
 Bind = Callable[[PipelineSpec, int], local.Binding]
 
 SNAPSHOT_DEADLINE_S = 5.0
@@ -53,6 +53,7 @@ class PipelineUnit:
         *,
         held: bool,
         allow_code: bool = False,
+        state_dir: Path | None = None,
     ) -> None:
         self.spec = spec
         self.name = f"pipeline-{spec.name}"
@@ -69,6 +70,7 @@ class PipelineUnit:
         self.on_change: Callable[[], None] = lambda: None
         self._bind = bind
         self._run_dir = run_dir
+        self._state_dir = state_dir
         self._limits = limits
         self._clock = clock
         self._allow_code = allow_code
@@ -85,12 +87,22 @@ class PipelineUnit:
     def greeting(self) -> local.Message:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         binding = self._bind(self.spec, self.revision)
-        return local.Start(self.spec.name, self.spec.camera, binding, str(self._run_dir), self._allow_code)
+        files_dir = str(self._state_dir / "files" / self.spec.name) if self._state_dir else ""
+        secrets_dir = str(self._state_dir / "secrets") if self._state_dir else ""
+        return local.Start(
+            self.spec.name,
+            self.spec.camera,
+            binding,
+            str(self._run_dir),
+            self._allow_code,
+            files_dir,
+            secrets_dir,
+        )
 
     def received(self, message: local.Message) -> None:
         if isinstance(message, local.PipelineStats):
             self._told(message)
-        elif isinstance(message, local.Event):
+        elif isinstance(message, (local.Event, local.Publication)):
             self._intake.take(message)
         elif isinstance(message, local.CameraState):
             self._camera_is(message)

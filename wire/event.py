@@ -25,3 +25,7 @@ class Event(Doc):
     model_names: dict[str, str] = Field(default_factory=dict)
     outputs: dict[str, Any] = Field(default_factory=dict)
     errors: dict[str, str] = Field(default_factory=dict)
+    step: str = ""
+    """The sink that sent it; empty where it is the outputs of the whole workflow."""
+    picture: dict[str, Any] | None = None
+    """`{media_type, width, height, base64}`: sent only where the camera's policy lets pictures reach the fleet."""

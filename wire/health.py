@@ -52,6 +52,25 @@ class StepHealth(Doc):
     max_us: float = 0.0
 
 
+class SinkHealth(Doc):
+    """One sink since the pipeline process started: accepted = delivered + dropped + expired + dead + waiting.
+
+    `dropped`: gave way because too much waited; `expired`: too old; `dead`: refused, or tried too often; `throttled`: held back by
+    the cool-down. `error`: why it fails, while it does.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    retried: int = 0
+    throttled: int = 0
+    dropped: int = 0
+    expired: int = 0
+    dead: int = 0
+    waiting: int = 0
+    failing: bool = False
+    error: str = ""
+
+
 class CameraFault(Doc):
     """Something wrong with a picture that comes. `blind`: it shows nothing of what it should."""
 
@@ -98,6 +117,7 @@ class CameraHealth(Doc):
     step_errors: dict[str, int] = Field(default_factory=dict)
     steps: dict[str, StepHealth] = Field(default_factory=dict)
     passed_over: dict[str, str] = Field(default_factory=dict)
+    sinks: dict[str, SinkHealth] = Field(default_factory=dict)
     rss_bytes: int = 0
     models: dict[str, str] = Field(default_factory=dict)
     workflow: str | None = None
@@ -133,3 +153,5 @@ class Health(Doc):
     cameras: dict[str, CameraHealth] = Field(default_factory=dict)
     models: dict[str, ModelHealth] = Field(default_factory=dict)
     outbox: OutboxHealth | None = None
+    relays: dict[str, OutboxHealth] = Field(default_factory=dict)
+    """Messages of workflows that wait for other brokers, by host and port."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
@@ -78,13 +79,15 @@ class Binding:
 @dataclass(frozen=True)
 class Start:
     """First message to a pipeline. `run_dir` is for snapshots. `allow_code`: the device's own configuration file lets Python run
-    that a definition brings."""
+    that a definition brings. `files_dir`: below it sinks write files; `secrets_dir`: the device's secrets, one a file."""
 
     pipeline: str
     camera: CameraSource
     binding: Binding
     run_dir: str
     allow_code: bool = False
+    files_dir: str = ""
+    secrets_dir: str = ""
 
 
 @_message("prepare")
@@ -191,6 +194,33 @@ class PictureState:
     faults: list[PictureFault] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class BrokerAddress:
+    """A broker other than the fleet's. `ca_file`: whose certificate signs the broker's; empty for the system's own."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    ca_file: str = ""
+
+
+@_message("publication")
+@dataclass(frozen=True)
+class Publication:
+    """A message to keep and to publish. `number` is of the same row as that of events. Without `broker`, `topic` is below the
+    device's own topics at the fleet's broker."""
+
+    number: int
+    id: str
+    camera: str
+    topic: str
+    payload: str
+    retain: bool = False
+    broker: BrokerAddress | None = None
+
+
 @_message("prepared")
 @dataclass(frozen=True)
 class Prepared:
@@ -252,6 +282,23 @@ class StepStats:
     max_us: float
 
 
+@dataclass(frozen=True)
+class SinkStats:
+    """One sink since the process started: accepted = delivered + dropped + expired + dead + waiting. `error`: the last one,
+    while it fails."""
+
+    accepted: int = 0
+    delivered: int = 0
+    retried: int = 0
+    throttled: int = 0
+    dropped: int = 0
+    expired: int = 0
+    dead: int = 0
+    waiting: int = 0
+    failing: bool = False
+    error: str = ""
+
+
 @_message("pipeline-stats")
 @dataclass(frozen=True)
 class PipelineStats:
@@ -288,6 +335,7 @@ class PipelineStats:
     passed_over: dict[str, str] = field(default_factory=dict)
     off_since_mono: float = 0.0
     drift_ms: float | None = None
+    sinks: dict[str, SinkStats] = field(default_factory=dict)
 
 
 @_message("snapshot-taken")
@@ -429,6 +477,7 @@ Message: TypeAlias = (
     | Switched
     | Drained
     | Event
+    | Publication
     | PipelineStats
     | SnapshotTaken
     | Load
@@ -470,6 +519,8 @@ def _value(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value)
     origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType) and isinstance(value, dict):
+        return _value(next(each for each in typing.get_args(hint) if dataclasses.is_dataclass(each)), value)
     if origin is list:
         (inner,) = typing.get_args(hint)
         return [_value(inner, item) for item in value]

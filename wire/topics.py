@@ -48,6 +48,10 @@ class DeviceTopics:
     def event(self, camera: str) -> str:
         return f"{self.base}/event/{camera}"
 
+    def data(self, topic: str) -> str:
+        """What a workflow publishes, as it is, without an envelope."""
+        return f"{self.base}/data/{topic}"
+
     def command(self, name: str) -> str:
         return f"{self.base}/cmd/{name}"
 

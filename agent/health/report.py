@@ -22,6 +22,7 @@ from wire.health import (
     ModelHealth,
     OutboxHealth,
     Relief,
+    SinkHealth,
     StepHealth,
 )
 
@@ -34,6 +35,7 @@ class HealthReport:
         device: Device,
         status: Callable[[], Status],
         outbox: Callable[[], Figures],
+        relays: Callable[[], Mapping[str, Figures]],
         host: HostFigures,
         gpus: Gpus,
         clock: Clock,
@@ -41,6 +43,7 @@ class HealthReport:
         self._device = device
         self._status = status
         self._outbox = outbox
+        self._relays = relays
         self._host = host
         self._gpus = gpus
         self._clock = clock
@@ -63,6 +66,10 @@ class HealthReport:
             if running
             else {},
             outbox=OutboxHealth(rows=outbox.rows, bytes=outbox.bytes, dropped=outbox.dropped),
+            relays={
+                name: OutboxHealth(rows=waiting.rows, bytes=waiting.bytes, dropped=waiting.dropped)
+                for name, waiting in self._relays().items()
+            },
         )
 
     def _model(self, digest: str) -> ModelHealth:
@@ -131,6 +138,7 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
         step_errors=totals.step_errors,
         steps={name: StepHealth(**dataclasses.asdict(s)) for name, s in stats.steps.items()} if stats else {},
         passed_over=stats.passed_over if stats else {},
+        sinks={name: SinkHealth(**dataclasses.asdict(s)) for name, s in stats.sinks.items()} if stats else {},
         rss_bytes=unit.keeper.rss_bytes,
         models=stats.models if stats else {},
         workflow=stats.workflow_digest if stats else unit.spec.workflow_digest,

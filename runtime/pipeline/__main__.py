@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import cv2
 
@@ -22,12 +23,20 @@ from runtime.pipeline.active import SLOTS, activate
 from runtime.pipeline.chores import Chores, refusal
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
+from runtime.pipeline.uplink import Provenance
+from runtime.sinks.desk import Desk
+from runtime.sinks.pictures import Pictures
+from runtime.sinks.vault import Vault
 from runtime.workflow.permits import Code
 from wire import local
 from wire.reasons import Reason
 
 START_DEADLINE_S = 30.0
 ATTACH_DEADLINE_S = 10.0
+SINK_PATIENCE_S = 0.05
+"""How long a frame waits for a sink whose step asks for the outcome."""
+SINKS_DEADLINE_S = 1.5
+"""For what sinks have accepted and not yet delivered, when the process ends; the agent waits longer."""
 CRASHED_STATUS = 70
 REFUSED_STATUS = 3
 """Exit status of a pipeline that cannot work with what it was given; starting it again would not help."""
@@ -56,8 +65,11 @@ def work(link: Link, termination: Termination) -> int:
         return 1
     camera = start.camera
     code = Code.RUN if start.allow_code else Code.REFUSE
+    held = Held(uuid.uuid4().hex[:16], camera.name)
+    provenance = Provenance(start, held)
+    desk = open_desk(start, provenance)
     try:
-        active = activate(start.binding, camera, attach, 0.0, code)
+        active = activate(start.binding, camera, attach, 0.0, code, desk)
         reader = CameraReader(camera, open_camera)
     except RuntimeFault as e:
         link.send(refusal("", e))
@@ -68,11 +80,28 @@ def work(link: Link, termination: Termination) -> int:
         link.send(local.NotPrepared("", Reason.INTERNAL.value, f"{type(e).__name__}: {e}"))
         link.flush(deadline_s=1.0)
         return REFUSED_STATUS
-    chores = Chores(lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code), start.run_dir)
+    chores = Chores(
+        lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code, desk), start.run_dir
+    )
     link.send(local.PipelineUp(os.getpid()))
-    return PipelineLoop(
-        start, link, reader, active, chores, Held(uuid.uuid4().hex[:16], camera.name), termination
-    ).run()
+    loop = PipelineLoop(start, link, reader, active, chores, held, termination, provenance, desk)
+    try:
+        return loop.run()
+    finally:
+        desk.close(SINKS_DEADLINE_S)
+
+
+def open_desk(start: local.Start, provenance: Provenance) -> Desk:
+    """Where the sinks of this process deliver: files in the device's folder, pictures as the camera's policy has it."""
+    privacy = start.camera.care.privacy
+    hidden = privacy.blurred or privacy.blurred_classes
+    return Desk(
+        patience_s=SINK_PATIENCE_S,
+        files=Path(start.files_dir or start.run_dir),
+        vault=Vault.of_process(start.secrets_dir),
+        uplink=provenance,
+        pictures=Pictures("none" if hidden else privacy.pictures),
+    )
 
 
 def crash(failed: threading.ExceptHookArgs) -> None:

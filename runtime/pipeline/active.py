@@ -15,6 +15,8 @@ from runtime.camera.source import kind_of
 from runtime.errors import RuntimeFault, Transient, WorkflowRefused
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.events import Policy
+from runtime.sinks.desk import Desk
+from runtime.workflow.block import Surroundings
 from runtime.workflow.compiler import compile_definition
 from runtime.workflow.executor import Executor, Run
 from runtime.workflow.graph import Graph
@@ -72,6 +74,7 @@ class Active:
         return {name: ImageValue(frame.image, metadata) for name in self.executor.graph.image_inputs}
 
     def close(self) -> None:
+        self.executor.close()
         for engine in self.engines.values():
             with contextlib.suppress(RuntimeFault, OSError):
                 engine.close()
@@ -144,6 +147,7 @@ def activate(
     attach: Attach,
     deadline_s: float,
     code: Code = Code.REFUSE,
+    desk: Desk | None = None,
 ) -> Active:
     """Compile, then attach; with `deadline_s` 0 engines that are not there yet are attached later, by themselves.
 
@@ -162,7 +166,7 @@ def activate(
                     Reason.ENGINE_DOWN,
                     f"engine of model {model_id!r} did not accept the pipeline within {deadline_s} s",
                 )
-        executor = Executor(graph, engines)
+        executor = Executor(graph, engines, Surroundings(time.time, time.monotonic, desk=desk or Desk()))
     except BaseException:
         for engine in engines.values():
             engine.close()

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Any
 
-from wire.local import Event
+from wire.local import BrokerAddress, Event, Publication
 
 MAX_HELD = 2000
 MAX_HELD_BYTES = 16 * 1024 * 1024
@@ -61,8 +61,8 @@ class Held:
     def __init__(self, prefix: str, camera: str) -> None:
         self._prefix = prefix
         self._camera = camera
-        self._waiting: deque[tuple[Event, int]] = deque()
-        self._sent: deque[tuple[Event, int]] = deque()
+        self._waiting: deque[tuple[Event | Publication, int]] = deque()
+        self._sent: deque[tuple[Event | Publication, int]] = deque()
         self._bytes = 0
         self._number = 0
         self.kept_total = 0
@@ -85,17 +85,32 @@ class Held:
         if size_bytes > MAX_EVENT_BYTES:
             self.dropped += 1
             return False
-        event = Event(self._number, f"{self._prefix}-{self._number}", self._camera, body)
-        self._waiting.append((event, size_bytes))
+        self._hold(Event(self._number, f"{self._prefix}-{self._number}", self._camera, body), size_bytes)
+        return True
+
+    def publish(self, topic: str, payload: str, retain: bool, broker: BrokerAddress | None) -> bool:
+        """Hold a message for a broker; as `add`."""
+        self._number += 1
+        size_bytes = len(payload) + len(topic) + 256
+        if size_bytes > MAX_EVENT_BYTES:
+            self.dropped += 1
+            return False
+        message_id = f"{self._prefix}-{self._number}"
+        self._hold(
+            Publication(self._number, message_id, self._camera, topic, payload, retain, broker), size_bytes
+        )
+        return True
+
+    def _hold(self, message: Event | Publication, size_bytes: int) -> None:
+        self._waiting.append((message, size_bytes))
         self._bytes += size_bytes
         while (len(self) > MAX_HELD or self._bytes > MAX_HELD_BYTES) and self._waiting:
             self._bytes -= self._waiting.popleft()[1]
             self.dropped += 1
-        return True
 
-    def due(self, room_bytes: int) -> list[Event]:
+    def due(self, room_bytes: int) -> list[Event | Publication]:
         """What may be sent now, until it takes so many bytes (the last one may go beyond); each is returned once."""
-        events = []
+        events: list[Event | Publication] = []
         while self._waiting and len(self._sent) < WINDOW and room_bytes > 0:
             entry = self._waiting.popleft()
             self._sent.append(entry)

@@ -23,8 +23,10 @@ from runtime.pipeline.ledger import Ledger
 from runtime.pipeline.snapshot import Seen
 from runtime.pipeline.steps import StepBook
 from runtime.pipeline.swap import SwapRecord
+from runtime.pipeline.uplink import Provenance
 from runtime.pipeline.watch import CameraWatch
 from runtime.results import NoAnswer
+from runtime.sinks.desk import Desk
 from runtime.workflow.executor import Outcome, Run
 from runtime.workflow.serialise import to_json
 from wire import local
@@ -66,6 +68,8 @@ class PipelineLoop:
         chores: Chores,
         held: Held,
         termination: Termination,
+        provenance: Provenance,
+        desk: Desk,
     ) -> None:
         self._start = start
         self._termination = termination
@@ -74,6 +78,8 @@ class PipelineLoop:
         self._active = active
         self._chores = chores
         self._held = held
+        self._provenance = provenance
+        self._desk = desk
         self._every_frame = pace_of(start.camera) is Pace.FILE
         self._depth = FILE_DEPTH if self._every_frame else LIVE_DEPTH
         self._ledger = Ledger(time.monotonic())
@@ -166,6 +172,7 @@ class PipelineLoop:
             if not oldest.run.ready() and left_s > 0:
                 return
             self._under_way.popleft()
+            self._provenance.serving(oldest.active, oldest.frame)
             self._book(oldest, oldest.run.finish(max(0.0, left_s)))
             oldest.active.in_flight -= 1
 
@@ -186,27 +193,15 @@ class PipelineLoop:
         outputs = to_json(raw)
         self._summary = _short(outputs)
         if done.active.policy.wants(outputs, done_mono):
-            self._make_event(done, outputs, outcome.errors)
+            self._make_event(outputs, outcome.errors)
 
     def _unanswered(self, done: UnderWay, answer: NoAnswer, at_mono: float) -> None:
         self._ledger.unanswered(answer.reason, at_mono)
         if answer.message:
             self._step_messages["model"] = answer.message[:500]
 
-    def _make_event(self, done: UnderWay, outputs: dict[str, Any], errors: dict[str, str]) -> None:
-        active = done.active
-        body = {
-            "camera": self._start.camera.name,
-            "pipeline": self._start.pipeline,
-            "revision": active.binding.revision,
-            "frame_seq": done.frame.seq,
-            "frame_wall": round(done.frame.captured_wall, 4),
-            "workflow": active.binding.workflow_digest,
-            "models": active.digests,
-            "model_names": active.names,
-            "outputs": outputs,
-            "errors": errors,
-        }
+    def _make_event(self, outputs: dict[str, Any], errors: dict[str, str]) -> None:
+        body = self._provenance.body(outputs, errors)
         size_bytes = len(json.dumps(body))
         if not self._held.add(body, size_bytes):
             text = (
@@ -326,6 +321,7 @@ class PipelineLoop:
             {step.step: step.instead for step in self._active.executor.graph.passed_over[:32]},
             ledger.off_since_mono,
             self._reader.drift.ms,
+            {name: local.SinkStats(**vars(figures)) for name, figures in self._desk.figures().items()},
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

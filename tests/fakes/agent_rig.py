@@ -39,7 +39,7 @@ logs.set_up("text", "INFO")
 async def main():
     import signal
     a = daemon.Agent(c, identity.load(c.state_dir), SystemClock(assume_synced=True), os.environ,
-                     ModuleLauncher((sys.executable, sys.argv[2])))
+                     ModuleLauncher((sys.executable, *sys.argv[2:])))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, a.stop)
     await a.run()
 asyncio.run(main())
@@ -58,6 +58,8 @@ class Rig:
         self.plane = plane
         self.broker = broker
         self.observer = observer
+        self.children_script = [str(ROOT / "tests/fakes/child.py")]
+        """Put before `-m MODULE`; empty for the real children."""
         self.state_dir = directory / "state"
         self.log = directory / "agent.log"
         self.run_dir = Path(tempfile.mkdtemp(prefix="o", dir="/tmp"))
@@ -83,7 +85,7 @@ class Rig:
         (self.run_dir / "http-port").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, str(self._config), str(ROOT / "tests/fakes/child.py")],
+                [sys.executable, "-c", MAIN, str(self._config), *self.children_script],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

@@ -16,6 +16,7 @@ from runtime.pipeline.__main__ import receive_start
 from runtime.pipeline.chores import MAX_MESSAGE_CHARS, MAX_PROBLEMS, refusal
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import PipelineLoop
+from runtime.sinks.desk import Desk
 from wire import local
 from wire.problem import Problem
 from wire.reasons import Reason
@@ -52,7 +53,13 @@ def ends() -> Iterator[tuple[Link, socket.socket]]:
 
 
 def made(reader: Reader, link: Link) -> PipelineLoop:
-    parts: dict[str, Any] = {"active": Attached(), "chores": None, "termination": None}
+    parts: dict[str, Any] = {
+        "active": Attached(),
+        "chores": None,
+        "termination": None,
+        "provenance": None,
+        "desk": Desk(),
+    }
     return PipelineLoop(START, link, cast("Any", reader), held=Held("b", "door"), **parts)
 
 
