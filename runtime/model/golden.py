@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import ModelRefused, Transient
-from runtime.model import families
+from runtime.model import families, goldentasks
 from runtime.model.backends import open_backend
 from runtime.model.backends.backend import RunOptions
 from runtime.model.families.family import Port
@@ -50,17 +50,22 @@ class Comparison:
     extra: tuple[str, ...]
     worst_box: float
     worst_score: float
+    faults: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        return not self.missing and not self.extra
+        return not self.missing and not self.extra and not self.faults
 
     def __str__(self) -> str:
         words = [
             f"{self.matched} of {self.expected} detections found again",
             f"box off by at most {self.worst_box:.2%} of the picture, score by {self.worst_score:.4f}",
         ]
-        for name, cases in (("missing", self.missing), ("not expected", self.extra)):
+        for name, cases in (
+            ("missing", self.missing),
+            ("not expected", self.extra),
+            ("wrong otherwise", self.faults),
+        ):
             if cases:
                 words.append(f"{len(cases)} {name}: {'; '.join(cases[:_SHOWN])}")
         return "; ".join(words)
@@ -135,7 +140,8 @@ def write(directory: Path, spec: ModelSpec, image: Image) -> int:
         raise ModelRefused(Reason.PACKAGE_INVALID, "the golden image cannot be written as PNG")
     (directory / golden.image).write_bytes(png.tobytes())
     (directory / golden.expected).write_text(json.dumps(_to_json(result, spec), indent=1), encoding="utf-8")
-    return int((result.scores > spec.decode.score_threshold).sum())
+    found = int((result.scores > spec.decode.score_threshold).sum())
+    return max(found, int(goldentasks.is_whole(result)))
 
 
 def _to_json(result: Result, spec: ModelSpec) -> dict[str, Any]:
@@ -147,6 +153,7 @@ def _to_json(result: Result, spec: ModelSpec) -> dict[str, Any]:
         "boxes": [[round(float(v), 3) for v in box] for box in result.boxes],
         "scores": [round(float(score), 6) for score in result.scores],
         "class_ids": [int(i) for i in result.class_ids],
+        **goldentasks.to_json(result),
     }
 
 
@@ -164,12 +171,14 @@ def load(directory: Path, spec: ModelSpec, golden: GoldenSpec) -> tuple[Image, R
         if (directory / golden.expected).stat().st_size > MAX_EXPECTED_BYTES:
             raise ValueError(f"larger than {MAX_EXPECTED_BYTES} bytes")
         body = json.loads((directory / golden.expected).read_text(encoding="utf-8"))
+        image_wh = (int(body["image_wh"][0]), int(body["image_wh"][1]))
         promise = Result(
-            image_wh=(int(body["image_wh"][0]), int(body["image_wh"][1])),
+            image_wh=image_wh,
             labels=spec.labels,
             boxes=np.array(body["boxes"], np.float32).reshape(-1, 4),
             scores=np.array(body["scores"], np.float32),
             class_ids=np.array(body["class_ids"], np.int32),
+            **goldentasks.from_json(body, image_wh),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, cv2.error) as e:
         raise ModelRefused(
@@ -225,6 +234,7 @@ def compare(promise: Result, found: Result, golden: GoldenSpec, score_threshold:
         ),
         worst_box=max((off for _, _, off, _ in pairs), default=0.0),
         worst_score=max((off for _, _, _, off in pairs), default=0.0),
+        faults=goldentasks.faults(promise, found, [(e, f) for e, f, _, _ in pairs], golden),
     )
 
 

@@ -1,6 +1,6 @@
 """MoveNet: the keypoints of one person (N, 1, 17, 3), or of several (N, P, 56) with a box each; y, x, score as shares of the input.
 
-A person's box is the outer box of the keypoints that are seen, its score their mean; several persons bring their own. Input: RGB 0 to
+A person's box is the outer box of the keypoints that are seen, its score the mean of all; several persons bring their own. Input: RGB 0 to
 255, the picture in the middle of a square, black around it. Source: the MoveNet model cards (single pose, multi pose), 2021.
 """
 
@@ -30,6 +30,8 @@ from runtime.results import Answer, Floats, Result
 from wire.problem import Problem
 
 _POINTS = 17
+_SEEN = 0.2
+"""Of a keypoint's score, as the authors' own tracking crops have it."""
 _COLUMNS = 3 * _POINTS + 5
 """Of a row of the form for several persons: the points, then y1 x1 y2 x2 score."""
 
@@ -49,7 +51,7 @@ class MoveNet:
             self.name,
             Task.KEYPOINTS,
             InputSpec(graph.image.name, graph.width, graph.height, pad=0, scale=1.0),
-            DecodeSpec(score_threshold=0.3, nms="none", max_detections=20, options={"keypoints": _POINTS}),
+            DecodeSpec(score_threshold=0.25, nms="none", max_detections=20, options={"keypoints": _POINTS}),
             1,
             f"one output {graph.outputs[0]}: {_POINTS} keypoints of "
             + ("each of several persons" if several else "1 person"),
@@ -108,10 +110,11 @@ class MoveNetDecoder:
             keypoints=keypoints[keep],
         )
 
-    def _seen(self, keypoints: Floats) -> tuple[Floats, Floats]:
-        """Outer box and mean score of the one person's keypoints above the threshold; score 0 where there are none."""
-        clear = keypoints[0][keypoints[0, :, 2] > self._spec.decode.score_threshold]
+    @staticmethod
+    def _seen(keypoints: Floats) -> tuple[Floats, Floats]:
+        """Outer box of the one person's keypoints that are seen, and the mean score of all; score 0 where none is seen."""
+        clear = keypoints[0][keypoints[0, :, 2] > _SEEN]
         if not len(clear):
             return np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
         box = np.concatenate([clear[:, :2].min(axis=0), clear[:, :2].max(axis=0)])
-        return box[None], clear[:, 2].mean(keepdims=True)
+        return box[None], keypoints[0, :, 2].mean(keepdims=True)

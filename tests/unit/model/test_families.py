@@ -290,11 +290,12 @@ def test_yunet_with_priors_moves_them_by_their_variance():
 
 def test_the_persons_box_goes_around_the_keypoints_that_are_seen():
     (output,) = empty("movenet")
+    output[..., 2] = 0.1
     output[0, 0, 5] = [0.25, 0.5, 0.8]
     output[0, 0, 6] = [0.5, 0.75, 0.6]
-    decoder, geometry = loaded("movenet")
+    decoder, geometry = loaded("movenet", score_threshold=0.15)
     (answer,) = decoder([output], [geometry])
-    assert one(answer) == ("person", 0.7, [64, 32, 96, 64])
+    assert one(answer) == ("person", (0.8 + 0.6 + 15 * 0.1) / 17, [64, 32, 96, 64])
 
 
 def test_each_of_several_persons_brings_a_box():
