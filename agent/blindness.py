@@ -106,14 +106,16 @@ class CameraLedger:
     def succeed(self, former: CameraLedger) -> None:
         """Take over the books of the pipeline this one replaces; the time both ran counts as watched."""
         stats = self._stats
-        started_blind = self._former.blind_s.pop(Reason.STARTING.value, None) is not None
-        last_mono = former._last_result_mono
-        former.process_ended(Reason.STARTING, last_mono)
+        self._former.blind_s.pop(Reason.STARTING.value, None)
+        former.process_ended(Reason.STARTING, former._last_result_mono)
+        since_mono, cause = former._gap_since_mono, former._gap_cause
         self._former = _joined(former._former, self._former)
         if stats is None or stats.first_result_mono <= 0:
-            self._gap_since_mono = last_mono or self._gap_since_mono
-        elif started_blind and last_mono:
-            self._book(Reason.STARTING.value, max(0.0, stats.first_result_mono - last_mono))
+            self._gap_since_mono = self._gap_since_mono if since_mono is None else since_mono
+            if since_mono is not None and self._gap_cause == Reason.STARTING.value:
+                self._gap_cause = cause
+        elif since_mono is not None:
+            self._book(cause, stats.first_result_mono - since_mono)
 
     def totals(self) -> Totals:
         """The counters of all processes, the running one included."""

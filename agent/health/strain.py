@@ -54,4 +54,5 @@ class Strain:
         self._before = now
         all_s = sum(now) - sum(before)
         idle_s = now.idle + getattr(now, "iowait", 0.0) - before.idle - getattr(before, "iowait", 0.0)
-        return 100.0 * (1.0 - idle_s / all_s) if all_s > 0 else 0.0
+        # The kernel's figures of waiting and of guests are not exact: the sum may step back.
+        return 100.0 * min(1.0, max(0.0, 1.0 - idle_s / all_s)) if all_s > 0 else 0.0

@@ -30,7 +30,7 @@ def open_with_opencv(camera: CameraSource) -> Source:
     :raises Transient: it cannot be opened now; the reason tells why, as far as the network shows it
     """
     kind = kind_of(camera)
-    if kind is Kind.FILE and not file_path(camera).is_file():
+    if kind is Kind.FILE and (not file_path(camera).exists() or file_path(camera).is_dir()):
         raise SourceRefused(
             Reason.CAMERA_UNREACHABLE,
             f"camera {camera.name!r}: no file {str(file_path(camera))!r}; correct the path",

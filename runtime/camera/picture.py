@@ -29,6 +29,13 @@ SAME_LEVELS = 3
 
 The quietest of our recordings of still scenes differs by more than this at 7 % of the points from one second to the next."""
 SAME_SHARE = 0.01
+RECODED_SHARE = 0.15
+RECODED_LEVELS = 24
+"""A key frame of a frozen picture changes at most this share of the points visibly, and next to none by more than this."""
+FREEZE_EVERY_S = 0.95
+"""Pictures closer together than this are alike in a quiet scene too: encoders skip what hardly changes."""
+ODD_LOOKS = 3
+ANCHORS = 8
 CLOCK_SHARE = 0.06
 """An overlay clock's box is at most this share of the picture, and within `CLOCK_BAND` of its upper or lower edge."""
 CLOCK_BAND = 0.2
@@ -116,6 +123,40 @@ def same_picture(before: Grey, now: Grey) -> bool:
     return bool(area <= CLOCK_SHARE * height * width and (rows.max() < band or rows.min() >= height - band))
 
 
+def recoded_picture(before: Grey, now: Grey) -> bool:
+    """Whether an encoder that begins anew on the same picture explains the difference. Both (36, 64) uint8 grey."""
+    difference = cv2.absdiff(before, now)
+    visible, large = (difference > SAME_LEVELS).mean(), (difference > RECODED_LEVELS).mean()
+    return bool(visible <= RECODED_SHARE and large <= SAME_SHARE)
+
+
+class _Freeze:
+    """Since when the picture has been one of a few that come again and again, as an encoder makes them of a frozen one."""
+
+    def __init__(self) -> None:
+        self.since_mono = 0.0
+        self.looked_mono = -1e18
+        self._anchors: list[Grey] = []
+        self._odd = 0
+
+    def holds(self, points: Grey, at_mono: float) -> bool:
+        """Whether this picture may be the one before. points: (36, 64) uint8 grey."""
+        self.looked_mono = at_mono
+        if any(same_picture(anchor, points) for anchor in reversed(self._anchors)):
+            self._odd = 0
+            return True
+        self._odd += 1
+        if self._odd < ODD_LOOKS and self._anchors and recoded_picture(self._anchors[-1], points):
+            self._anchors = [*self._anchors[-ANCHORS + 1 :], points]
+            return True
+        self.since_mono, self._anchors, self._odd = at_mono, [points], 0
+        return False
+
+    def over(self) -> None:
+        """There is nothing to compare."""
+        self._anchors, self._odd = [], 0
+
+
 class _Symptom:
     """One fault in the making: since when, and for how many looks it has been gone."""
 
@@ -161,8 +202,7 @@ class Examiner:
         self._moved = _Symptom(Reason.PICTURE_MOVED, checks.moved_s, blind=False)
         self._size = _Symptom(Reason.PICTURE_SIZE, SIZE_S, blind=False)
         self._size_wh = (checks.width_px, checks.height_px)
-        self._anchor: Grey | None = None
-        self._anchor_mono = 0.0
+        self._freeze = _Freeze()
         self._sharpest = 0.0
         self._view: Floats | None = None
         self._before: Floats | None = None
@@ -206,12 +246,13 @@ class Examiner:
 
     def _look_for_freeze(self, seen: Look, at_mono: float, *, dull: bool) -> None:
         # A saturated or even picture has no noise, so that its standing still says nothing.
-        if dull or self._anchor is None or not same_picture(self._anchor, seen.points):
-            self._anchor, self._anchor_mono = seen.points, at_mono
-            self._frozen.seen(None, at_mono)
+        if dull:
+            self._freeze.over()
+        elif at_mono - self._freeze.looked_mono < FREEZE_EVERY_S:
             return
-        message = "the picture does not change, or only its clock does"
-        self._frozen.seen(message, at_mono, self._anchor_mono)
+        holds = not dull and self._freeze.holds(seen.points, at_mono)
+        words = "the picture does not change, or only its clock does"
+        self._frozen.seen(words if holds else None, at_mono, self._freeze.since_mono)
 
     def _look_at_size(self, seen: Look, at_mono: float) -> None:
         if self._size_wh == (0, 0):

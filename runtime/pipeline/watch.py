@@ -15,6 +15,8 @@ NO_FRAME_S = 5.0
 """A streaming camera without a frame, or with none that has a result, for this long is not watched, whatever it says."""
 NO_POLICY = frozenset({FPS_LIMIT, "active-hours"})
 """Skips that the user has asked for."""
+POLICY_S = 1.0
+"""A policy that has skipped a frame within this time is at work."""
 UNDECODABLE = "undecodable"
 
 
@@ -29,6 +31,7 @@ class CameraWatch:
         self._link = link
         self._last_frame_mono = time.monotonic()
         self._last_policy = ""
+        self._last_policy_mono = 0.0
         self._quiet_s = max(NO_FRAME_S, 2.0 / camera.fps if camera.fps else 0.0)
 
     def take_news(self) -> None:
@@ -37,8 +40,8 @@ class CameraWatch:
         if total > self._ledger.frames:
             # Frames that a policy skips are a sign of life too.
             self._last_frame_mono = time.monotonic()
-        if skipped:
-            self._last_policy = next(reversed(skipped))
+        if policies := [policy for policy in skipped if policy not in NO_POLICY]:
+            self._last_policy, self._last_policy_mono = policies[-1], time.monotonic()
         self._ledger.frames_seen(total, skipped)
         for each in news:
             self._link.send(each)
@@ -66,8 +69,8 @@ class CameraWatch:
 
     def _look_for_silence(self, at_mono: float) -> None:
         if at_mono - self._last_frame_mono > NO_FRAME_S:
-            self._ledger.blind(Reason.CAMERA_LOST, at_mono)
-        elif self._last_policy and self._last_policy not in NO_POLICY:
+            self._ledger.blind(Reason.CAMERA_STALLED, at_mono)
+        elif at_mono - self._last_policy_mono < POLICY_S:
             last_mono = self._ledger.last_result_mono
             if last_mono and at_mono - last_mono > self._quiet_s:
                 self._ledger.blind(_cause(self._last_policy), at_mono)

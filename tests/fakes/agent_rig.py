@@ -54,7 +54,14 @@ LIMITS = {
 class Rig:
     """`start`, `kill` and `stop` the agent; `push` desired states; `status` asks its local interface."""
 
-    def __init__(self, directory: Path, plane: ControlPlane, broker: Mosquitto, observer: Observer) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        plane: ControlPlane,
+        broker: Mosquitto,
+        observer: Observer,
+        **limits: float,
+    ) -> None:
         self.plane = plane
         self.broker = broker
         self.observer = observer
@@ -66,9 +73,9 @@ class Rig:
         self._config = directory / "agent.toml"
         self._process: subprocess.Popen[bytes] | None = None
         self.state_dir.mkdir()
-        limits = "\n".join(f"{key} = {value}" for key, value in LIMITS.items())
+        table = "\n".join(f"{key} = {value}" for key, value in {**LIMITS, **limits}.items())
         self._config.write_text(
-            f'state_dir = "{self.state_dir}"\nrun_dir = "{self.run_dir}"\nhttp_port = 0\n[limits]\n{limits}\n'
+            f'state_dir = "{self.state_dir}"\nrun_dir = "{self.run_dir}"\nhttp_port = 0\n[limits]\n{table}\n'
         )
         broker_part = {"host": "127.0.0.1", "port": broker.port, "username": "d", "password": "p"}
         identity = {"url": plane.url, "fleet": FLEET, "device": DEVICE, "api_token": TOKEN}
@@ -149,14 +156,16 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rig(directory: Path) -> Iterator[Rig]:
-    """Broker, control plane, observer and an agent that has not been started."""
+def rig(directory: Path, *, real: bool = False, **limits: float) -> Iterator[Rig]:
+    """Broker, control plane, observer and an agent that has not been started; its children are fakes, or `real`."""
     (directory / "broker").mkdir()
     broker = Mosquitto(directory / "broker")
     broker.start()
     observer = Observer(broker.port, FLEET)
     with ControlPlane().serving() as plane:
-        made = Rig(directory, plane, broker, observer)
+        made = Rig(directory, plane, broker, observer, **limits)
+        if real:
+            made.children_script = []
         try:
             observer.start()
             yield made

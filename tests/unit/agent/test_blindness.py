@@ -123,3 +123,15 @@ def test_watched_and_blind_time_add_up_whatever_happens(lives: list[tuple[float,
             ledger = CameraLedger.from_json(ledger.to_json(), at, same_boot=True)
     blind_s = sum(ledger.totals().blind_s.values())
     assert abs(watched_s + blind_s - at) < 1e-6
+
+
+def test_a_replacement_of_a_camera_that_was_blind_ends_that_blindness_under_its_cause() -> None:
+    old, new = CameraLedger(0.0), CameraLedger(40.0)
+    old.told(stats(blind_cause="camera-password", blind_since_mono=1.0))
+    new.told(watched(45.0, 50.0))
+    new.succeed(old)
+    assert new.totals().blind_s == {"camera-password": 45.0}
+    later = CameraLedger(52.0)
+    new.told(watched(45.0, 50.0, blind_cause="camera-lost", blind_since_mono=50.0))
+    later.succeed(new)
+    assert later.blind_now(70.0) == ("camera-lost", 20.0)

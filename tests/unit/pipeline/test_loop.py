@@ -79,7 +79,7 @@ def test_frames_skipped_by_the_rate_limit_are_no_lost_camera(
     mono += watch.NO_FRAME_S * 3
     subject._watch.take_news()
     assert not subject._watch.check(mono, idle=True)
-    assert subject._ledger.blind_cause == Reason.CAMERA_LOST.value
+    assert subject._ledger.blind_cause == Reason.CAMERA_STALLED.value
 
 
 def test_what_comes_together_with_the_start_is_not_lost(ends: tuple[Link, socket.socket]) -> None:
