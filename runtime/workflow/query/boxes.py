@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime.workflow.block import StepFailed
-from runtime.workflow.query.properties import extract
+from runtime.workflow.query.properties import extract, extract_or_none
 from runtime.workflow.values import Array, Detections, empty_like, objects
 
 Function = Callable[[Any], Any]
@@ -33,7 +33,8 @@ def extract_one(p: Mapping[str, Any]) -> Function:
         one = detections_of(value, "ExtractDetectionProperty")
         if len(one) != 1:
             raise StepFailed(f"ExtractDetectionProperty takes one detection, got {len(one)}")
-        return extract(one, name).tolist()[0]
+        column = extract_or_none(one, name)
+        return None if column is None else column.tolist()[0]
 
     return read
 
@@ -97,42 +98,59 @@ def shift(p: Mapping[str, Any]) -> Function:
     return _moved(x, y, x, y, "DetectionsShift")
 
 
-def rename(p: Mapping[str, Any]) -> Function:
-    class_map, strict, first_id = p["class_map"], p["strict"], p["new_classes_id_offset"]
-    targets = sorted(set(class_map.values()))
+def rename(p: Mapping[str, Any]) -> Callable[[Any, Mapping[str, Any]], Any]:
+    """`class_map` and `strict` may be names of parameters."""
+    first_id = p["new_classes_id_offset"]
 
-    def run(value: Any) -> Detections:
+    def run(value: Any, env: Mapping[str, Any]) -> Detections:
         detections = detections_of(value, "DetectionsRename")
-        if not len(detections):
-            return detections
-        names = detections.class_name.tolist()
-        if strict and (missing := sorted(set(names) - set(class_map))):
-            raise StepFailed(
-                f"DetectionsRename: class_map has no {missing[0]!r}; add it or set strict to false"
-            )
-        ids: dict[str, int] = {}
-        if not strict:
-            ids = {n: int(i) for n, i in zip(names, detections.class_id.tolist(), strict=True)}
-        fresh = [name for name in targets if name not in ids]
-        ids |= {name: i + (0 if strict else first_id) for i, name in enumerate(fresh)}
-        new = [class_map.get(name, name) for name in names]
-        return replace(
-            detections, class_name=objects(new), class_id=np.array([ids[name] for name in new], np.int64)
-        )
+        class_map, strict = _named(p["class_map"], env, dict), _named(p["strict"], env, bool)
+        return _renamed(detections, class_map, strict, first_id)
 
     return run
 
 
+def _named(value: Any, env: Mapping[str, Any], wanted: type) -> Any:
+    if isinstance(value, str):
+        if value not in env:
+            raise StepFailed(f"parameter {value!r} is not given; add it to the step's parameters")
+        value = env[value]
+    if not isinstance(value, wanted):
+        raise StepFailed(f"DetectionsRename takes a {wanted.__name__} here, got {type(value).__name__}")
+    return value
+
+
+def _renamed(detections: Detections, class_map: Mapping[Any, Any], strict: bool, first_id: int) -> Detections:
+    if not len(detections):
+        return detections
+    names = detections.class_name.tolist()
+    if strict and (missing := sorted(set(names) - set(class_map))):
+        raise StepFailed(f"DetectionsRename: class_map has no {missing[0]!r}; add it or set strict to false")
+    ids: dict[str, int] = {}
+    if not strict:
+        ids = {n: int(i) for n, i in zip(names, detections.class_id.tolist(), strict=True)}
+    fresh = [name for name in sorted(set(class_map.values())) if name not in ids]
+    ids |= {name: i + (0 if strict else first_id) for i, name in enumerate(fresh)}
+    new = [class_map.get(name, name) for name in names]
+    return replace(
+        detections, class_name=objects(new), class_id=np.array([ids[name] for name in new], np.int64)
+    )
+
+
 def by_parent_class(p: Mapping[str, Any]) -> Function:
+    """The detections of the parent class, then the others whose centre lies in one of them."""
     parent = p["parent_class"]
 
     def pick(value: Any) -> Detections:
         detections = detections_of(value, "PickDetectionsByParentClass")
-        outer = detections.xyxy[detections.class_name == parent]
-        if not len(outer):
+        is_parent = detections.class_name == parent
+        if not is_parent.any():
             return empty_like(detections)
+        outer = detections.xyxy[is_parent]
         centres = detections.centres[:, None, :]
         inside = ((centres >= outer[None, :, :2]) & (centres <= outer[None, :, 2:])).all(axis=2).any(axis=1)
-        return detections.select(inside & (detections.class_name != parent))
+        return detections.select(
+            np.concatenate([np.flatnonzero(is_parent), np.flatnonzero(inside & ~is_parent)])
+        )
 
     return pick

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from runtime.workflow.block import StepFailed
 from runtime.workflow.fields import Report
 from runtime.workflow.geometry import inside_polygon, polygon_problem
 from runtime.workflow.query.boxes import detections_of
-from runtime.workflow.query.operations import OPERATIONS, Function
-from runtime.workflow.query.properties import extract, property_problem
+from runtime.workflow.query.operations import OPERATIONS
+from runtime.workflow.query.properties import extract_or_none, property_problem
 from runtime.workflow.values import Array, Detections
 from wire.problem import nearest, shown
 
@@ -49,7 +49,8 @@ class Operand:
             return repeat(self.read(env), len(detections))
         if not self.column:
             return [self.read({**env, BOX: box}) for box in _one_by_one(detections)]
-        values = extract(detections, self.column).tolist()
+        column = extract_or_none(detections, self.column)
+        values = column.tolist() if column is not None else [None] * len(detections)
         rest = self.rest
         return values if rest is None else [rest(value, env) for value in values]
 
@@ -109,7 +110,9 @@ def _operation(spec: Any, path: str, report: Report) -> Chain:
             f"{path}.type", f"no operation is called {shown(kind)}", f"one of {', '.join(names)}", hint
         )
         return lambda v, env: v
-    function: Function = operation.compile(spec, path, report)
+    function: Any = operation.compile(spec, path, report)
+    if operation.takes_parameters:
+        return cast(Chain, function)
     return lambda v, env: function(v)
 
 
@@ -341,8 +344,9 @@ def _binary(spec: Mapping[str, Any], path: str, report: Report, names: set[str])
         return Condition(test, each)
 
     def mask(detections: Detections, env: Env) -> Array:
-        other = extract(detections, right.column) if right.on_box else right.read(env)
-        keep = array_test(extract(detections, left.column), other)
+        column = extract_or_none(detections, left.column)
+        other = extract_or_none(detections, right.column) if right.on_box else right.read(env)
+        keep = None if column is None else array_test(column, other)
         if keep is None:
             return each(detections, env)
         return ~keep if negate else keep

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from runtime.workflow.block import StepFailed
 from runtime.workflow.fields import (
     Anything,
@@ -26,7 +24,6 @@ from runtime.workflow.fields import (
     Either,
     Flag,
     Literal,
-    Nothing,
     Number,
     Report,
     Text,
@@ -42,17 +39,22 @@ Function = Callable[[Any], Any]
 MAX_SUBJECT_CHARS = 4096
 """A regular expression looks at no more of a text than this."""
 
+MAX_REPEATED = 1_000_000
+"""A text or list that is multiplied grows to no more."""
+
 _REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`parameters`: name → (type, default). `make`: parameters → the function."""
+    """`parameters`: name → (type, default). `make`: parameters → the function of a value, and of the step's parameters by name where
+    it `takes_parameters`."""
 
     parameters: Mapping[str, tuple[Literal, Any]]
-    make: Callable[[Mapping[str, Any]], Function]
+    make: Callable[[Mapping[str, Any]], Callable[..., Any]]
+    takes_parameters: bool = False
 
-    def compile(self, spec: Mapping[str, Any], path: str, report: Report) -> Function:
+    def compile(self, spec: Mapping[str, Any], path: str, report: Report) -> Callable[..., Any]:
         before = len(report.problems) + report.left_out
         values: dict[str, Any] = {}
         for name, (literal, default) in self.parameters.items():
@@ -67,7 +69,7 @@ class Operation:
         return self.make(values)
 
 
-def _identity(value: Any) -> Any:
+def _identity(value: Any, env: Any = None) -> Any:
     return value
 
 
@@ -136,8 +138,8 @@ def _multiply(p: Mapping[str, Any]) -> Function:
     other = p["other"]
 
     def multiply(value: Any) -> Any:
-        if not isinstance(value, (int, float, np.number)):
-            raise StepFailed(f"Multiply takes a number, got {type(value).__name__}")
+        if isinstance(value, (str, list)) and len(value) * other > MAX_REPEATED:
+            raise StepFailed(f"Multiply would give more than {MAX_REPEATED} entries")
         return value * other
 
     return multiply
@@ -146,15 +148,6 @@ def _multiply(p: Mapping[str, Any]) -> Function:
 def _divide(p: Mapping[str, Any]) -> Function:
     other = p["other"]
     return lambda v: v / other
-
-
-def _to_boolean(value: Any) -> bool:
-    if isinstance(value, str):
-        lowered = value.lower()
-        if lowered not in ("true", "false"):
-            raise StepFailed(f"ToBoolean takes 'true' or 'false', got {value[:40]!r}")
-        return lowered == "true"
-    return bool(value)
 
 
 def _random(p: Mapping[str, Any]) -> Function:
@@ -195,6 +188,13 @@ def _aggregate(p: Mapping[str, Any]) -> Function:
     return aggregate
 
 
+def _elements_count(value: Any) -> dict[Any, int]:
+    try:
+        return dict(Counter(value))
+    except TypeError:  # entries that cannot be keys are counted by their text
+        return dict(Counter(str(entry) for entry in value))
+
+
 def _join(p: Mapping[str, Any]) -> Function:
     separator = p["separator"]
     return lambda v: separator.join(str(entry) for entry in v)
@@ -226,7 +226,7 @@ def _classification(p: Mapping[str, Any]) -> Function:
             return top
         if name == "top_class_confidence" and isinstance(top, list):
             return [scores[c] for c in top]
-        best = max(scores, key=lambda c: scores[c], default="") if isinstance(top, list) else top
+        best = max(top, key=lambda c: scores[c], default="") if isinstance(top, list) else top
         return scores.get(best, 0.0)
 
     return read
@@ -271,10 +271,11 @@ def _iso(value: Any) -> str:
     return value.isoformat()
 
 
-def _jpeg(value: Any) -> bytes:
+def _jpeg(value: Any, quality: int = 95) -> bytes:
     import cv2
 
-    done, encoded = cv2.imencode(".jpg", _image(value, "ConvertImageToJPEG").image)
+    picture = _image(value, "ConvertImageToJPEG").image
+    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise StepFailed("the picture cannot be written as JPEG")
     return bytes(encoded)
@@ -302,16 +303,16 @@ OPERATIONS: dict[str, Operation] = {
     "NumberRound": Operation({"decimal_digits": (Number(-15, 15, integer=True), _REQUIRED)}, _round),
     "Multiply": Operation({"other": (_NUMBER, _REQUIRED)}, _multiply),
     "Divide": Operation({"other": (_NUMBER, _REQUIRED)}, _divide),
-    "ToBoolean": _plain(_to_boolean),
+    "ToBoolean": _plain(bool),
     "ToString": _plain(str),
     "RandomNumber": Operation({"min_value": (_NUMBER, 0), "max_value": (_NUMBER, 1)}, _random),
     "SequenceLength": _plain(len),
-    "SequenceElementsCount": _plain(lambda v: dict(Counter(v))),
+    "SequenceElementsCount": _plain(_elements_count),
     "SequenceJoin": Operation({"separator": (Text(64), ", ")}, _join),
     "NumericSequenceAggregate": Operation(
         {
             "function": (Choice(("min", "max", "sum")), _REQUIRED),
-            "neutral_value": (Either((_NUMBER, Nothing())), None),
+            "neutral_value": (Anything(), None),
         },
         _numeric_aggregate,
     ),
@@ -328,18 +329,19 @@ OPERATIONS: dict[str, Operation] = {
         {"mode": (Choice(tuple(boxes.SORTS)), _REQUIRED), "ascending": (Flag(), True)}, boxes.sort
     ),
     "DetectionsOffset": Operation(
-        {"offset_x": (_NUMBER, _REQUIRED), "offset_y": (_NUMBER, _REQUIRED)}, boxes.offset
+        {"offset_x": (_INTEGER, _REQUIRED), "offset_y": (_INTEGER, _REQUIRED)}, boxes.offset
     ),
     "DetectionsShift": Operation(
-        {"shift_x": (_NUMBER, _REQUIRED), "shift_y": (_NUMBER, _REQUIRED)}, boxes.shift
+        {"shift_x": (_INTEGER, _REQUIRED), "shift_y": (_INTEGER, _REQUIRED)}, boxes.shift
     ),
     "DetectionsRename": Operation(
         {
-            "class_map": (DictOf(Text(256)), _REQUIRED),
-            "strict": (Flag(), True),
+            "class_map": (Either((DictOf(Text(256)), Text(256))), _REQUIRED),
+            "strict": (Either((Flag(), Text(256))), True),
             "new_classes_id_offset": (_INTEGER, 1024),
         },
         boxes.rename,
+        takes_parameters=True,
     ),
     "PickDetectionsByParentClass": Operation({"parent_class": (Text(256), _REQUIRED)}, boxes.by_parent_class),
     "DetectionsToDictionary": _plain(
@@ -370,7 +372,10 @@ OPERATIONS: dict[str, Operation] = {
         _frame_metadata,
     ),
     "TimestampToISOFormat": _plain(_iso),
-    "ConvertImageToJPEG": _plain(_jpeg),
+    "ConvertImageToJPEG": Operation(
+        {"compression_level": (Number(1, 100, integer=True), 95)},
+        lambda p: lambda v: _jpeg(v, p["compression_level"]),
+    ),
     "ConvertImageToBase64": _plain(lambda v: base64.b64encode(_jpeg(v)).decode()),
     "ConvertDictionaryToJSON": _plain(_dictionary_json),
 }

@@ -111,6 +111,14 @@ def property_problem(name: object) -> tuple[str, str]:
     return f"one of {', '.join(sorted(NAMES))}", nearest(name, NAMES) if isinstance(name, str) else ""
 
 
+def extract_or_none(detections: Detections, name: str) -> Array | None:
+    """The property of every box; None where the boxes do not have it, as a condition on a single detection sees it."""
+    try:
+        return extract(detections, name)
+    except StepFailed:
+        return None
+
+
 def extract(detections: Detections, name: str) -> Array:
     """The property of every box, (N, …).
 
