@@ -364,7 +364,7 @@ class _Compiler:
             self._report.wrong(output.path, output.selector, "$steps.<step>.<output> or $steps.<step>.*")
             return None
         slot = self._resolve(output.selector, output.path)
-        return OutputField(output.name, (slot,), (), output.own_coordinates) if slot is not None else None
+        return OutputField(output.name, (slot,), None, output.own_coordinates) if slot is not None else None
 
 
 def _input_lineage(item: Input) -> Lineage:

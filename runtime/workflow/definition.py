@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.workflow.fields import ANY, IMAGE, KINDS, VIDEO_METADATA, Report
+from runtime.workflow.fields import ANY, IMAGE, VIDEO_METADATA, Report
 from wire.problem import nearest, shown
 
 MAX_DEPTH = 64
@@ -16,7 +16,7 @@ MAX_TEXT_CHARS = 1_000_000
 MAX_STEPS = 1000
 MAX_INPUTS = 256
 MAX_OUTPUTS = 1000
-MAX_DIMENSIONALITY = 4
+MAX_DIMENSIONALITY = 16
 
 ENGINE_VERSION = (1, 17, 0)
 """The version of the definition language that is spoken here."""
@@ -115,7 +115,9 @@ def _bounded(document: Any, report: Report) -> bool:
 def _version(version: Any, report: Report) -> None:
     own = ".".join(map(str, ENGINE_VERSION))
     match = (
-        re.fullmatch(r"(\d{1,4})(?:\.(\d{1,6}))?(?:\.(\d{1,6}))?", version)
+        re.fullmatch(
+            r"\s*v?(\d{1,4})(?:\.(\d{1,6}))?(?:\.(\d{1,6}))?(?:\.\d{1,6})*(?:a|b|rc)?\d{0,6}\s*", version
+        )
         if isinstance(version, str)
         else None
     )
@@ -181,19 +183,27 @@ def _input(name: str, family: str, entry: Mapping[str, Any], report: Report) -> 
     names: list[Any] = (
         [k.get("name") if isinstance(k, dict) else k for k in kinds] if isinstance(kinds, list) else []
     )
-    if not names or not all(isinstance(k, str) for k in names):
+    if not isinstance(kinds, list) or not all(isinstance(k, str) for k in names):
         report.wrong(f"inputs.{name}.kind", kinds, "a list of kinds")
-        names = [ANY]
-    for kind in names:
-        if kind not in KINDS:
-            report.wrong(f"inputs.{name}.kind", kind, "a known kind", nearest(kind, KINDS))
+        names = []
+    names = names or [ANY]
     if family == "parameter":
         return Input(name, frozenset(names), 0, entry.get("default_value"))
-    dimensionality = entry.get("dimensionality", 1)
-    if type(dimensionality) is not int or not 1 <= dimensionality <= MAX_DIMENSIONALITY:
-        report.wrong(f"inputs.{name}.dimensionality", dimensionality, f"1 to {MAX_DIMENSIONALITY}")
+    dimensionality = _whole(entry.get("dimensionality", 1))
+    if dimensionality is None or not 1 <= dimensionality <= MAX_DIMENSIONALITY:
+        report.wrong(
+            f"inputs.{name}.dimensionality", entry.get("dimensionality"), f"1 to {MAX_DIMENSIONALITY}"
+        )
         dimensionality = 1
     return Input(name, frozenset(names), dimensionality)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also where an editor wrote it as text."""
+    try:
+        return int(value) if float(value).is_integer() else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _steps(entries: list[Any], report: Report) -> dict[str, Mapping[str, Any]]:
@@ -212,7 +222,7 @@ def _outputs(entries: list[Any], report: Report) -> list[Output]:
         if name is None:
             continue
         path = f"outputs.{name}"
-        if entry.get("type", "JsonField") != "JsonField":
+        if entry.get("type") != "JsonField":
             report.wrong(f"{path}.type", entry.get("type"), "JsonField")
         system = entry.get("coordinates_system", "parent")
         if system not in ("parent", "own"):

@@ -141,8 +141,8 @@ class Run:
             self._run_whole(step, block)
             return
         gates = self._open_gates(step)
-        for index in self._indices.get(step.lineage, ()) if gates is not None else ():
-            values = self._values(step, index, gates or ())
+        for index in self._indices.get(step.lineage, ()) if gates is not None or step.runs_shut else ():
+            values = self._values(step, index, gates)
             if values is None:
                 continue
             try:
@@ -170,7 +170,7 @@ class Run:
     def _elements(self, step: Step) -> tuple[list[Index], list[dict[str, Any]]]:
         """The elements of a step that run, and their values."""
         gates = self._open_gates(step)
-        if gates is None:
+        if gates is None and not step.runs_shut:
             return [], []
         found = [(i, self._values(step, i, gates)) for i in self._indices.get(step.lineage, ())]
         return [i for i, v in found if v is not None], [v for _, v in found if v is not None]
@@ -196,11 +196,13 @@ class Run:
         shut = not batch and any(gate.depth for gate in step.gates)
         return None if shut else tuple(batch)
 
-    def _values(self, step: Step, index: Index, gates: tuple[Gate, ...]) -> dict[str, Any] | None:
+    def _values(self, step: Step, index: Index, gates: tuple[Gate, ...] | None) -> dict[str, Any] | None:
         """The values of every field for one element; None where the step does not run."""
+        if gates is None:
+            return self._shut(step, index)
         for gate in gates:
             if gate.depth <= len(index) and self._taken[gate.step].get(index[: gate.depth]) != gate.branch:
-                return None
+                return self._shut(step, index)
         values = dict(step.constants)
         for link in step.links:
             if link.collected:
@@ -223,6 +225,23 @@ class Run:
                 values[link.field][link.key] = value
         return values
 
+    def _shut(self, step: Step, index: Index) -> dict[str, Any] | None:
+        """The values for an element that a gate stopped: a step that takes what is empty sees None in place of its data, one that
+        collects sees an empty list; others do not run."""
+        if not step.runs_shut or (step.block.dimension < 0 and not index):
+            return None
+        values = dict(step.constants)
+        for link in step.links:
+            if link.collected and self._below(link.lineage, len(index)).get(index) is None:
+                return None
+            value = [] if link.collected else None if link.depth else self._slots[link.slot].get(())
+            if link.key is None:
+                values[link.field] = value
+            else:
+                values[link.field] = values[link.field].copy()
+                values[link.field][link.key] = value
+        return values
+
     def _collect(self, step: Step, link: Link, index: Index, gates: tuple[Gate, ...]) -> list[Any] | None:
         """The elements below an index, without those that are None or that a gate stopped; None where there never were any."""
         slot = self._slots[link.slot]
@@ -236,7 +255,9 @@ class Run:
                 taken = self._taken[gate.step]
                 below = [i for i in below if taken.get(i[: gate.depth]) == gate.branch]
         values = [slot.get(i) for i in below]
-        return values if step.block.accepts_empty else [v for v in values if v is not None]
+        if not step.block.accepts_empty:
+            values = [v for v in values if v is not None]
+        return values if values or index else None
 
     def _below(self, lineage: Lineage, depth: int) -> dict[Index, list[Index]]:
         key = (lineage, depth)
@@ -326,7 +347,7 @@ class Run:
         return [{o.name: self._field(o, top) for o in self._graph.outputs} for top in tops]
 
     def _field(self, output: OutputField, top: Index) -> Any:
-        if output.names:
+        if output.names is not None:
             return {
                 name: self._nested(slot, top, output.own_coordinates)
                 for name, slot in zip(output.names, output.slots, strict=True)
@@ -340,10 +361,20 @@ class Run:
         return self._list(slot, values, top, own_coordinates)
 
     def _list(self, slot: Slot, values: Values, index: Index, own_coordinates: bool) -> Any:
-        if len(index) == slot.depth:
-            return _placed(values.get(index), own_coordinates)
-        children = self._below(slot.lineage[: len(index) + 1], len(index)).get(index, [])
-        return [self._list(slot, values, child, own_coordinates) for child in children]
+        """The elements below an index, as lists within lists; as in the original engine a list reaches as far as there are
+        elements, and where there are none at all it is empty at its innermost."""
+        below = self._below(slot.lineage, len(index)).get(index)
+        levels = slot.depth - len(index)
+        if not below:
+            return _empty(levels)
+        if levels == 1:
+            return [_placed(values.get(i), own_coordinates) for i in below]
+        last = below[-1][len(index)]
+        return [self._list(slot, values, (*index, j), own_coordinates) for j in range(last + 1)]
+
+
+def _empty(levels: int) -> list[Any]:
+    return [] if levels == 1 else [_empty(levels - 1)]
 
 
 def _placed(value: Any, own_coordinates: bool) -> Any:

@@ -78,14 +78,21 @@ class Step:
     is_flow: bool = False
     is_model: bool = False
 
+    @property
+    def runs_shut(self) -> bool:
+        """Whether it runs for elements that a gate stopped, with nothing in place of its data."""
+        if self.block.dimension < 0:
+            return True
+        return self.block.accepts_empty and any(link.depth for link in self.links)
+
 
 @dataclass(frozen=True)
 class OutputField:
-    """A field of the result: one slot, or several by name for `$steps.x.*`."""
+    """A field of the result: one slot, or several by name for `$steps.x.*` (a step may have none)."""
 
     name: str
     slots: tuple[Slot, ...]
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
     own_coordinates: bool = False
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from runtime.workflow.block import StepFailed
 from runtime.workflow.definition import Input
-from runtime.workflow.fields import BOXES, IMAGE, VIDEO_METADATA
+from runtime.workflow.fields import ANY, BOXES, IMAGE, VIDEO_METADATA
 from runtime.workflow.graph import Graph, Index, Lineage
+from runtime.workflow.leaves import read_leaf
 from runtime.workflow.values import (
     ROOT_ID,
     Array,
@@ -53,7 +54,7 @@ class Given:
     def _fill(
         self, item: Input, lineage: Lineage, raw: Mapping[str, Any], into: Values, top: list[Index]
     ) -> None:
-        if item.name not in raw:
+        if raw.get(item.name) is None:
             raise StepFailed(f"input {item.name!r} is missing: give a value or a list of them")
         given = raw[item.name]
         if not isinstance(given, list):
@@ -108,7 +109,9 @@ def read_value(value: Any, kinds: frozenset[str], ids: DetectionIds) -> Any:
             return detections_from_json(value, ids)
         if kinds <= BOXES:
             raise StepFailed(f"detections are expected, got {shown(value)}")
-    return value
+    if VIDEO_METADATA in kinds and not kinds - {VIDEO_METADATA}:
+        raise StepFailed(f"the facts of a frame are expected, an object, got {shown(value)}")
+    return value if ANY in kinds else read_leaf(value, kinds)
 
 
 def metadata_from_json(value: Mapping[str, Any]) -> VideoMetadata:
