@@ -26,6 +26,8 @@ from wire.source import Kind
 
 BUFFERED_FRAMES = 3
 """Decoded frames held for a pipeline that takes every frame."""
+LATEST_WINS = "latest-frame-wins"
+"""The policy under which a live frame that nothing took in time gives way to the next."""
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
 PASSWORD_RETRY_S = 30.0
@@ -235,7 +237,7 @@ class CameraReader:
         with self._changed:
             if self._live and self._frames:
                 self._frames.clear()
-                self._skipped["latest-frame-wins"] = self._skipped.get("latest-frame-wins", 0) + 1
+                self._skipped[LATEST_WINS] = self._skipped.get(LATEST_WINS, 0) + 1
             while not self._live and len(self._frames) >= BUFFERED_FRAMES and not self._stopping:
                 self._changed.wait(0.5)
             self._frames.append(frame)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.camera.reader import CameraReader, Frame
+from runtime.camera.reader import LATEST_WINS, CameraReader, Frame
 from runtime.camera.source import Pace, pace_of
 from runtime.lifeline import Termination
 from runtime.link import Link
@@ -221,8 +221,8 @@ class PipelineLoop:
             self._record.result(done.frame.seq, done_mono)
 
     def _without_result(self) -> int:
-        policies = sum(count for policy, count in self._ledger.skipped.items() if policy != "fps-limit")
-        return policies + sum(self._ledger.no_answer.values())
+        """Frames so far that something took too long for; what a rule leaves out on purpose is no loss."""
+        return self._ledger.skipped.get(LATEST_WINS, 0) + sum(self._ledger.no_answer.values())
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
