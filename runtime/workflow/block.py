@@ -5,6 +5,7 @@ State of a step lives in its block instance, and nowhere else.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -28,13 +29,14 @@ class StepFailed(Degraded):
 @dataclass(frozen=True)
 class Surroundings:
     """What blocks take from outside. `clock_wall` is in seconds since the epoch. `desk` delivers for sinks; `step`: the name of
-    the step that a block serves."""
+    the step that a block serves. `kept`: values that steps of one workflow keep for each other, by video and key."""
 
     clock_wall: Callable[[], float]
     clock_mono: Callable[[], float]
     ids: DetectionIds = field(default_factory=DetectionIds)
     desk: Desk = field(default_factory=Desk)
     step: str = ""
+    kept: OrderedDict[tuple[str, str], Any] = field(default_factory=OrderedDict)
 
 
 class Block:

@@ -108,7 +108,7 @@ class LineCounterV2(Block):
         image(),
         boxes("detections"),
         need("line_segment", Segment(), LIST),
-        option("triggering_anchor", Either((Nothing(), ANCHOR)), "CENTER", STRING),
+        option("triggering_anchor", Either((Nothing(), ANCHOR)), None, STRING),
     )
     outputs = gives(
         count_in=kinds(INTEGER),
@@ -173,7 +173,11 @@ def _sides(detections: Detections, segment: Any, anchor: str | None) -> list[boo
 
 class LineCounterV1(LineCounterV2):
     types = ("roboflow_core/line_counter@v1",)
-    fields = (Field("metadata", kinds(VIDEO_METADATA)), *LineCounterV2.fields[1:])
+    fields = (
+        Field("metadata", kinds(VIDEO_METADATA)),
+        *LineCounterV2.fields[1:3],
+        option("triggering_anchor", ANCHOR, "CENTER", STRING),
+    )
     outputs = gives(count_in=kinds(INTEGER), count_out=kinds(INTEGER))
 
     def run(  # type: ignore[override]

@@ -100,4 +100,91 @@ def _pairs(cost: Array, limit: float) -> tuple[Array, Array]:
     return rows, columns
 
 
-BLOCKS = (DetectionsDifference,)
+class OverlapAnalysis(Block):
+    """Pairs of a reference and a candidate that lie on each other, with the share of the reference that is covered: of its mask
+    where it has one, counted on whole pixels."""
+
+    types = ("roboflow_core/overlap_analysis@v1", "OverlapAnalysis")
+    title = "Overlap analysis"
+    fields = (
+        Field("reference_predictions", OBJECTS),
+        Field("candidate_predictions", OBJECTS),
+        option("min_overlap", SHARE, 0.1, ZERO_TO_ONE),
+    )
+    outputs = gives(overlaps=kinds("detections_overlaps"))
+
+    def run(
+        self, reference_predictions: Detections, candidate_predictions: Detections, min_overlap: float
+    ) -> list[dict[str, Any]]:
+        a, b = reference_predictions, candidate_predictions
+        touching = np.argwhere(iou_matrix(a.xyxy.astype(np.float64), b.xyxy.astype(np.float64)) > 0)
+        told: list[dict[str, Any]] = []
+        for i, j in touching.tolist():
+            ratio = _covered_share(a, i, b, j)
+            if ratio is not None and ratio >= min_overlap:
+                told.append(
+                    {**_named("reference", a, i), **_named("candidate", b, j), "overlap_ratio": ratio}
+                )
+        return told
+
+
+def _named(role: str, detections: Detections, i: int) -> dict[str, Any]:
+    return {
+        f"{role}_class": str(detections.class_name[i]),
+        f"{role}_confidence": float(detections.confidence[i]),
+        f"{role}_detection_id": str(detections.detection_id[i]),
+    }
+
+
+def _covered_share(a: Detections, i: int, b: Detections, j: int) -> float | None:
+    """The share of one object's area that another covers; None where it has no area. Outlines are convex or nearly so; where
+    one is not, pixels are counted."""
+    one, other = _outline(a, i), _outline(b, j)
+    area = _area(one)
+    if area <= 0:
+        return None
+    if a.masks is None and b.masks is None:
+        low, high = np.maximum(one[0], other[0]), np.minimum(one[2], other[2])
+        return float(np.prod(np.clip(high - low, 0, None)) / area)
+    return float(min(1.0, _shared_area(one, other) / area))
+
+
+def _outline(detections: Detections, i: int) -> Array:
+    """(N, 2): the longest outline of the mask, or the corners of the box."""
+    if detections.masks is not None:
+        from runtime.workflow.regions import polygons
+
+        if found := polygons(detections.masks[i]):
+            return max(found, key=len).astype(np.float64)
+    x1, y1, x2, y2 = detections.xyxy[i].astype(np.float64).tolist()
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+
+
+def _area(outline: Array) -> float:
+    x, y = outline[:, 0], outline[:, 1]
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+SUBPIXEL_BITS = 3
+"""Outlines are compared on a grid of eighths of a pixel."""
+
+
+def _shared_area(one: Array, other: Array) -> float:
+    """Of two outlines, in px²: exact for convex ones, else on a grid finer than a pixel."""
+    import cv2
+
+    if cv2.isContourConvex(one.astype(np.float32)) and cv2.isContourConvex(other.astype(np.float32)):
+        return float(cv2.intersectConvexConvex(one.astype(np.float32), other.astype(np.float32))[0])
+    low = np.maximum(one.min(axis=0), other.min(axis=0))
+    high = np.minimum(one.max(axis=0), other.max(axis=0))
+    if (high <= low).any():
+        return 0.0
+    fine = 2**SUBPIXEL_BITS if float(np.prod(high - low)) < 250_000 else 1
+    side = np.ceil((high - low) * fine).astype(int)
+    canvases = [np.zeros((side[1], side[0]), np.uint8) for _ in range(2)]
+    for canvas, outline in zip(canvases, (one, other), strict=True):
+        cv2.fillPoly(canvas, [np.round((outline - low) * fine - 0.5).astype(np.int32)], (1,))
+    return float(np.count_nonzero(canvases[0] & canvases[1])) / fine**2
+
+
+BLOCKS = (DetectionsDifference, OverlapAnalysis)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.workflow.block import Block, Surroundings
-from runtime.workflow.fields import ANY, Anything, Field, Number, dictionary, image, kinds, option
+from runtime.workflow.fields import (
+    ANY,
+    FLOAT,
+    Anything,
+    Field,
+    Flag,
+    Number,
+    dictionary,
+    image,
+    kinds,
+    option,
+)
 from runtime.workflow.query.conditions import Condition, Env
 from runtime.workflow.query.literals import Statement
 from runtime.workflow.values import ImageValue
@@ -29,7 +40,7 @@ class ContinueIf(Block):
         Field("condition_statement", literal=Statement()),
         dictionary("evaluation_parameters", required=False),
         NEXT,
-        option("stop_delay", Number(0), 0),
+        option("stop_delay", Number(0), 0, FLOAT),
     )
 
     def __init__(self, around: Surroundings) -> None:
@@ -52,12 +63,16 @@ class SwitchCase(Block):
     title = "Switch case"
     fields = (
         Field("value", kinds(ANY), Anything()),
-        Field("cases", shape="step_cases"),
+        Field("cases", shape="step_cases", required=False, default={}),
+        Field("case_insensitive", literal=Flag(), required=False, default=False),
         Field("default_next_steps", shape="steps", required=False),
     )
 
-    def run(self, value: Any, cases: frozenset[str]) -> str | None:
-        return f"cases.{value}" if str(value) in cases else "default_next_steps"
+    def run(self, value: Any, case_insensitive: bool, cases: frozenset[str] = frozenset()) -> str | None:
+        found = str(value)
+        if case_insensitive:
+            found = next((case for case in cases if case.lower() == found.lower()), found)
+        return f"cases.{found}" if found in cases else "default_next_steps"
 
 
 class DeltaFilter(Block):

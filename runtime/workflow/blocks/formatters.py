@@ -85,7 +85,9 @@ class CurrentTime(Block):
     types = ("roboflow_core/current_time@v1",)
     title = "Current time"
     fields = (option("timezone", Text(64), "UTC", STRING),)
-    outputs = gives(timestamp=kinds(TIMESTAMP))
+    outputs = gives(
+        timestamp=kinds(TIMESTAMP), iso_string=kinds(STRING), date=kinds(STRING), time=kinds(STRING)
+    )
 
     @classmethod
     def check(cls, step: Mapping[str, Any], path: str, report: Report) -> None:
@@ -97,9 +99,9 @@ class CurrentTime(Block):
         except (KeyError, ValueError, OSError):
             report.wrong(f"{path}.timezone", zone, "a time zone of the IANA list, e.g. Europe/Berlin")
 
-    def run(self, timezone: str) -> datetime:
-        at_wall = self.around.clock_wall()
-        return datetime.fromtimestamp(at_wall, _UTC).astimezone(ZoneInfo(timezone))
+    def run(self, timezone: str) -> tuple[Any, ...]:
+        now = datetime.fromtimestamp(self.around.clock_wall(), _UTC).astimezone(ZoneInfo(timezone))
+        return now, now.isoformat(), now.strftime("%Y-%m-%d"), now.strftime("%H:%M:%S")
 
 
 _UTC = timezone.utc

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from runtime.workflow.block import Block, StepFailed, Surroundings
+from runtime.workflow.blocks.flow import bounded
 from runtime.workflow.fields import (
     ANY,
+    BOOLEAN,
     BOXES,
     FLOAT,
     INTEGER,
@@ -18,8 +20,10 @@ from runtime.workflow.fields import (
     STRING,
     ZERO_TO_ONE,
     Choice,
+    Either,
     Field,
     Flag,
+    Nothing,
     Number,
     Text,
     boxes,
@@ -30,9 +34,12 @@ from runtime.workflow.fields import (
     option,
 )
 from runtime.workflow.geometry import keep_after_nms
-from runtime.workflow.values import Detections, ImageValue, objects
+from runtime.workflow.values import Detections, ImageValue
 
 MAX_FRAMES = 4096
+MAX_OFFSET = 256
+MAX_DELAYED_VIDEOS = 16
+"""Whole pictures may be kept: so many frames of so many videos."""
 
 
 class DimensionCollapse(Block):
@@ -68,20 +75,36 @@ class Buffer(Block):
 
 
 class FrameDelay(Block):
+    """The value of an earlier frame of the same video: `offset` is 0 or less. A frame number that goes back starts anew."""
+
     types = ("roboflow_core/frame_delay@v1", "FrameDelay", "roboflow_core/time_travel@v1", "TimeTravel")
     title = "Frame delay"
-    fields = (Field("data", kinds(ANY)), need("delay", Number(0, MAX_FRAMES, integer=True), INTEGER))
-    outputs = gives(output=kinds(ANY))
+    fields = (
+        image(),
+        Field("data", kinds(ANY, LIST)),
+        need("offset", Number(-MAX_OFFSET, 0, integer=True), INTEGER),
+        Field("default_value", literal=Either((Nothing(), Flag(), Number(), Text())), required=False),
+    )
+    outputs = gives(output=kinds(ANY), is_available=kinds(BOOLEAN), reference_frame_number=kinds(INTEGER))
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self._kept: deque[Any] = deque(maxlen=MAX_FRAMES + 1)
+        self._kept: dict[str, OrderedDict[int, Any]] = {}
 
-    def run(self, data: Any, delay: int) -> Any:
-        self._kept.append(data)
-        while len(self._kept) > delay + 1:
-            self._kept.popleft()
-        return self._kept[0] if len(self._kept) == delay + 1 else None
+    def run(self, image: ImageValue, data: Any, offset: int, default_value: Any) -> tuple[Any, ...]:
+        if not -MAX_OFFSET <= offset <= 0:
+            raise StepFailed(f"offset takes 0 or less, down to -{MAX_OFFSET}; got {offset}")
+        number = image.metadata.frame_number
+        kept = self._kept.setdefault(image.metadata.video_identifier, OrderedDict())
+        bounded(self._kept, MAX_DELAYED_VIDEOS)
+        if kept and number < next(reversed(kept)):
+            kept.clear()
+        kept[number] = data
+        known = number + offset in kept
+        value = kept[number + offset] if known else default_value
+        while next(iter(kept)) < number + offset:
+            kept.popitem(last=False)
+        return value, known, number
 
 
 def joined(parts: list[Detections]) -> Detections:
@@ -123,17 +146,6 @@ class DetectionsCombine(Block):
 
     def run(self, prediction_one: Detections, prediction_two: Detections) -> Detections:
         return joined([prediction_one, prediction_two])
-
-
-class DetectionsListRollUp(Block):
-    types = ("roboflow_core/detections_list_rollup@v1", "DetectionsListRollUp")
-    title = "Detections list roll-up"
-    fields = (image("parent_image"), boxes("child_predictions", offset=1))
-    outputs = gives(rolled_up_detections=BOXES)
-
-    def run(self, parent_image: ImageValue, child_predictions: list[Detections]) -> Detections | None:
-        moved = [in_picture(part, parent_image) for part in child_predictions]
-        return joined(moved) if moved else None
 
 
 def in_picture(detections: Detections, reference: ImageValue) -> Detections:
@@ -189,61 +201,10 @@ def merged_by_class(detections: Detections, iou_threshold: float) -> Detections:
     return replace(kept, xyxy=out.xyxy, confidence=out.confidence)
 
 
-class DetectionsClassesReplacement(Block):
-    """Classes of detections replaced by those that a classifier found in each one's crop."""
-
-    types = ("roboflow_core/detections_classes_replacement@v1", "DetectionsClassesReplacement")
-    title = "Detections classes replacement"
-    fields = (
-        boxes("object_detection_predictions"),
-        Field("classification_predictions", kinds("classification_prediction", STRING, ANY), offset=1),
-        option("fallback_class_name", Text(256), None, STRING),
-    )
-    outputs = gives(predictions=BOXES)
-    accepts_empty = True
-
-    def run(
-        self,
-        object_detection_predictions: Detections | None,
-        classification_predictions: list[Any],
-        fallback_class_name: str | None,
-    ) -> Detections | None:
-        detections = object_detection_predictions
-        if detections is None:
-            return None
-        found = [_top(p, fallback_class_name) for p in classification_predictions]
-        keep = [i for i, entry in enumerate(found[: len(detections)]) if entry is not None]
-        kept = detections.select(np.array(keep, np.intp))
-        rows = [entry for entry in found if entry is not None][: len(keep)]
-        return replace(
-            kept,
-            class_name=objects([name for name, _, _ in rows]),
-            class_id=np.array([number for _, number, _ in rows], np.int64),
-            confidence=np.array([score for _, _, score in rows], np.float64),
-            detection_id=self.around.ids.take(len(rows)),
-        )
-
-
-def _top(prediction: Any, fallback: str | None) -> tuple[str, int, float] | None:
-    """The best class of a classification: name, id, score."""
-    if isinstance(prediction, str):
-        return prediction, 0, 1.0
-    entries = prediction.get("predictions") if isinstance(prediction, dict) else None
-    if not entries:
-        return None if fallback is None else (fallback, 2**31 - 1, 0.0)
-    if isinstance(entries, dict):
-        name, best = max(entries.items(), key=lambda item: item[1]["confidence"])
-        return name, int(best.get("class_id", 0)), float(best["confidence"])
-    best = max(entries, key=lambda entry: entry["confidence"])
-    return best["class"], int(best.get("class_id", 0)), float(best["confidence"])
-
-
 BLOCKS = (
     DimensionCollapse,
     Buffer,
     FrameDelay,
     DetectionsCombine,
-    DetectionsListRollUp,
     DetectionsStitch,
-    DetectionsClassesReplacement,
 )

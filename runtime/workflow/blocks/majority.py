@@ -1,7 +1,6 @@
 """The class of a tracked object by the majority of its frames. State is kept by video and by track, and bounded.
 
-Source of the rules: Roboflow Workflows, page of the block `track_class_lock`. The recorded cases give every field; the
-defaults of the three fields about lost tracks are ours.
+Source of the rules: Roboflow Workflows, page of the block `track_class_lock`. The recorded cases give every field.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from runtime.model.nms import iou_matrix
 from runtime.workflow.block import Block, Surroundings
 from runtime.workflow.blocks.analytics import MAX_TRACKS, track_ids
 from runtime.workflow.blocks.flow import bounded
-from runtime.workflow.fields import BOXES, FLOAT, INTEGER, ZERO_TO_ONE, Number, boxes, gives, image, option
+from runtime.workflow.fields import BOXES, INTEGER, ZERO_TO_ONE, Number, boxes, gives, image, option
 from runtime.workflow.values import Array, Detections, ImageValue, objects
 
 _COUNT = Number(1, 100_000, integer=True)
@@ -135,12 +134,12 @@ class TrackClassLock(Block):
     fields = (
         image(),
         boxes("detections"),
-        option("min_votes", _COUNT, 5, INTEGER),
-        option("vote_confidence", _SHARE, 0.5, ZERO_TO_ONE, FLOAT),
-        option("lead_margin", _FRAMES, 2, INTEGER),
-        option("switch_after", _COUNT, 10, INTEGER),
+        option("min_votes", _COUNT, 10, INTEGER),
+        option("vote_confidence", _SHARE, 0.8, ZERO_TO_ONE),
+        option("lead_margin", _FRAMES, 3, INTEGER),
+        option("switch_after", _COUNT, 15, INTEGER),
         option("reattach_window", _FRAMES, 30, INTEGER),
-        option("reattach_iou", _SHARE, 0.3, ZERO_TO_ONE, FLOAT),
+        option("reattach_iou", _SHARE, 0.3, ZERO_TO_ONE),
         option("state_ttl", _COUNT, 300, INTEGER),
     )
     outputs = gives(tracked_detections=BOXES)

@@ -33,7 +33,7 @@ from runtime.workflow.values import ANCHORS, Array, Detections, anchor_points, e
 from wire.problem import shown
 
 OBJECTS = kinds(OBJECT_DETECTION, INSTANCE_SEGMENTATION)
-POINT = Choice(tuple(ANCHORS))
+POINT = Choice((*(name for name in ANCHORS if name != "CENTER_OF_MASS"), "KEYPOINT"))
 
 
 class NearestNeighbor(Block):
@@ -47,7 +47,9 @@ class NearestNeighbor(Block):
         boxes("target_predictions"),
         option("query_point", POINT, "CENTER", STRING),
         option("target_point", POINT, "CENTER", STRING),
-        option("max_distance", Either((Nothing(), Number(0))), None, INTEGER, FLOAT),
+        option("max_distance", Either((Nothing(), Number(0))), None, INTEGER),
+        option("query_keypoint_name", Either((Nothing(), Text(256))), None, STRING),
+        option("target_keypoint_name", Either((Nothing(), Text(256))), None, STRING),
     )
     outputs = gives(query_predictions=BOXES, matched_query_detections=BOXES, matched_target_detections=BOXES)
 
@@ -58,19 +60,39 @@ class NearestNeighbor(Block):
         query_point: str,
         target_point: str,
         max_distance: float | None,
+        query_keypoint_name: str | None,
+        target_keypoint_name: str | None,
     ) -> tuple[Detections, Detections, Detections]:
         queries, targets = query_predictions, target_predictions
         if not len(queries) or not len(targets):
             told = queries.with_data(nearest_target_distance=objects([None] * len(queries)))
             return told, empty_like(told), empty_like(targets)
-        apart = anchor_points(queries, query_point)[:, None] - anchor_points(targets, target_point)[None]
+        starts = _points(queries, query_point, query_keypoint_name)
+        ends = _points(targets, target_point, target_keypoint_name)
+        apart = starts[:, None] - ends[None]
         distances = np.hypot(apart[..., 0], apart[..., 1])
+        distances[np.isnan(distances)] = np.inf
         nearest = distances.argmin(axis=1)
         least = distances[np.arange(len(queries)), nearest]
-        near = np.ones(len(queries), bool) if max_distance is None else least <= max_distance
+        near = np.isfinite(least) if max_distance is None else least <= max_distance
         column = [float(d) if n else None for d, n in zip(least, near, strict=True)]
         told = queries.with_data(nearest_target_distance=objects(column))
         return told, told.select(near), targets.select(nearest[near])
+
+
+def _points(detections: Detections, point: str, keypoint_name: str | None) -> Array:
+    """(N, 2): a point of each box, or the keypoint of that name; NaN where an object lacks it.
+
+    :raises StepFailed: there are no keypoints
+    """
+    if point != "KEYPOINT":
+        return anchor_points(detections, point)
+    if detections.keypoints is None or detections.keypoint_names is None:
+        raise StepFailed("predictions have no keypoints: take those of a keypoint model, or another point")
+    named = detections.keypoint_names == keypoint_name
+    points = detections.keypoints[np.arange(len(detections)), named.argmax(axis=1), :2].astype(np.float64)
+    points[~named.any(axis=1)] = np.nan
+    return points
 
 
 class DistanceMeasurement(Block):
