@@ -23,8 +23,8 @@ from runtime.workflow.fields import (
     gives,
     kinds,
 )
-from runtime.workflow.query.literals import NamedOperations
 from runtime.workflow.query.conditions import Chain
+from runtime.workflow.query.literals import NamedOperations
 from wire.problem import shown
 
 UNITS_S = {"seconds": 1, "minutes": 60, "hours": 3600}
