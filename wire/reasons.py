@@ -34,6 +34,9 @@ class Reason(str, Enum):
     MODEL_OUTPUTS = "model-outputs"
     MODEL_INPUTS = "model-inputs"
     MODEL_LABELS = "model-labels"
+    MODEL_OPSET = "model-opset"
+    MODEL_OPERATOR = "model-operator"
+    MODEL_WEIGHTS = "model-weights"
     FAMILY_UNKNOWN = "family-unknown"
     GOLDEN_MISMATCH = "golden-mismatch"
     GOLDEN_ABSENT = "golden-absent"
@@ -133,6 +136,9 @@ TEXTS: dict[Reason, str] = {
     Reason.MODEL_OUTPUTS: "The graph's outputs are not those of the family. Name the right family or export again.",
     Reason.MODEL_INPUTS: "The graph's inputs do not fit the package. Correct [input] or export again.",
     Reason.MODEL_LABELS: "The number of labels differs from the number of classes. Correct labels.txt.",
+    Reason.MODEL_OPSET: "The graph is written in an opset that cannot be served. Export it again with the opset that the message names.",
+    Reason.MODEL_OPERATOR: "The graph uses an operator that the engine does not have. Export it with standard operators, or use another engine.",
+    Reason.MODEL_WEIGHTS: "The files that hold the graph's weights are missing or too short. Copy them beside the graph, then pack it again.",
     Reason.FAMILY_UNKNOWN: "The family is not known here. Use one of those that `outrider model families` lists.",
     Reason.GOLDEN_MISMATCH: "The golden image gives another result than the package promises. Pack it again or use another engine.",
     Reason.GOLDEN_ABSENT: "The package has no golden image, so its results cannot be checked. Pack it with --golden IMAGE.",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import ModelRefused
-from runtime.model.package import hash_file
+from runtime.model.package import hash_file, refusal
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
@@ -86,6 +86,7 @@ def build(path: Path, spec: InputSpec, form: Form) -> bytes:
     """
     import onnx
 
+    from runtime.model import soundness
     from runtime.model.graph import parse_onnx
     from runtime.model.portable import make_portable
     from runtime.model.precision.half import to_half
@@ -94,6 +95,8 @@ def build(path: Path, spec: InputSpec, form: Form) -> bytes:
     if spec.name not in [value.name for value in model.graph.input]:
         names = [value.name for value in model.graph.input]
         raise ModelRefused(Reason.MODEL_INPUTS, f"{path.name} has no input {spec.name!r}; it has {names[:8]}")
+    if problems := [*soundness.problems(path, model), *soundness.input_problems(model, spec)]:
+        raise refusal(problems, path.name)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
         _drop_listed_initializers(model)

@@ -114,7 +114,8 @@ def reference_outputs(
     try:
         outputs = backend.run(np.ascontiguousarray(batch))
     except Transient as e:
-        raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"{graph.name}: {e}") from e
+        reason = e.reason if e.reason is Reason.OUT_OF_MEMORY else Reason.MODEL_LOAD_FAILED
+        raise ModelRefused(reason, f"{graph.name}: {e}") from e
     finally:
         backend.close()
     ports = [

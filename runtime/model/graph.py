@@ -15,15 +15,14 @@ import onnx
 import onnx.numpy_helper
 
 from runtime.errors import ModelRefused
+from runtime.model import soundness
 from runtime.model.families.family import Graph, Port
-from runtime.model.package import MAX_PIXELS, MAX_SIDE_PX, is_inside, refusal
+from runtime.model.package import MAX_PIXELS, MAX_SIDE_PX, refusal
 from wire.problem import Problem
 from wire.reasons import Reason
 
 MAX_ONNX_BYTES = 2 * 1024**3 - 1
 """Protocol buffers go no further; larger models keep their weights in files beside the graph."""
-MIN_OPSET = 7
-"""Broadcasting as this code relies on it came with opset 7."""
 IMAGE_TYPES = ("float32", "float16", "uint8")
 _MOVING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Concat")
 _UNREADABLE = "export it again; a download that broke off is the usual cause"
@@ -50,11 +49,8 @@ def open_onnx(path: Path) -> OnnxFile:
     :raises ModelRefused: not ONNX, truncated, an opset that is too new, weights missing; with every problem
     """
     model = parse_onnx(path)
-    external = _external(model)
-    problems = [*_opset_problems(model), *_external_problems(path, external)]
     initial = {tensor.name for tensor in model.graph.initializer}
-    problems += _name_problems(model)
-    if problems:
+    if problems := soundness.problems(path, model):
         raise refusal(problems, path.name)
     return OnnxFile(
         path=path,
@@ -62,9 +58,9 @@ def open_onnx(path: Path) -> OnnxFile:
         outputs=tuple(_port(value) for value in model.graph.output),
         ops=dict(Counter(node.op_type for node in model.graph.node)),
         metadata={entry.key: entry.value for entry in model.metadata_props},
-        opset=opset_of(model),
+        opset=soundness.opset_of(model),
         producer=model.producer_name,
-        external=tuple(sorted(external)),
+        external=tuple(sorted(soundness.external(model))),
         makers=_makers(model.graph),
     )
 
@@ -110,68 +106,6 @@ def parse_onnx(path: Path) -> Any:
             f"{len(model.graph.output)} outputs; {_UNREADABLE}",
         )
     return model
-
-
-def opset_of(model: Any) -> int:
-    """The version of the standard operators; 1 where the file does not say."""
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-
-
-def _opset_problems(model: Any) -> list[Problem]:
-    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
-    if MIN_OPSET <= opset <= newest:
-        return []
-    return [
-        Problem(
-            "opset",
-            Reason.MODEL_LOAD_FAILED,
-            f"operators of opset {opset}",
-            f"an opset from {MIN_OPSET} to {newest}",
-            "export again, for example with opset_version=17",
-        )
-    ]
-
-
-def _external(model: Any) -> set[str]:
-    tensors = [*model.graph.initializer]
-    for node in model.graph.node:
-        tensors += [a.t for a in node.attribute if a.HasField("t")]
-    found = set()
-    for tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            found |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return found
-
-
-def _external_problems(path: Path, external: set[str]) -> list[Problem]:
-    problems = []
-    for name in sorted(external):
-        if not is_inside(name):
-            problems.append(
-                Problem("external", Reason.MODEL_NOT_ONNX, f"weights at {name!r}", "a path beside the graph")
-            )
-        elif not (path.parent / name).is_file():
-            problems.append(
-                Problem(
-                    "external",
-                    Reason.MODEL_NOT_ONNX,
-                    f"the graph keeps weights in {name!r}, which is not beside it",
-                    f"the file {path.parent / name}",
-                    "copy that file too, or export with the weights inside",
-                )
-            )
-    return problems
-
-
-def _name_problems(model: Any) -> list[Problem]:
-    names = [value.name for value in (*model.graph.input, *model.graph.output)]
-    if all(names) and len(set(names)) == len(names):
-        return []
-    return [
-        Problem(
-            "graph", Reason.MODEL_NOT_ONNX, "inputs or outputs without a name of their own", "unique names"
-        )
-    ]
 
 
 def _port(value: Any) -> Port:

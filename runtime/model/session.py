@@ -19,7 +19,7 @@ from runtime.model import families, fuse, package, precision
 from runtime.model.backends import open_backend
 from runtime.model.backends.backend import Backend, RunOptions
 from runtime.model.families.family import Evaluation, Output, Port
-from runtime.model.geometry import Geometry
+from runtime.model.geometry import Geometry, place
 from runtime.model.spec import ModelSpec
 from runtime.results import Answer, NoAnswer
 from wire.problem import Problem
@@ -145,16 +145,17 @@ class LoadedModel:
     def warm(self) -> None:
         """Run on grey pictures until the engine's memory is planned.
 
-        :raises ModelRefused: the engine fails on them
+        :raises ModelRefused: the engine fails on them, or answers what is no number
         """
         batch = np.full(
             (self.spec.input.batch or 1, *self.tensor_shape), self.spec.input.pad, self.feed_dtype
         )
-        try:
-            for _ in range(WARM_RUNS):
-                self._backend.run(batch)
-        except Transient as e:
-            raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"model {self.spec.name!r}: {e}") from e
+        for _ in range(WARM_RUNS):
+            outputs = self._trial(batch)
+        where = place(self.spec.input, self.spec.input.width, self.spec.input.height)
+        (answer,) = self._decode(outputs, [where])
+        if isinstance(answer, NoAnswer):
+            raise ModelRefused(answer.reason, f"{answer.message}, on a grey picture")
 
     def check_golden(self) -> dict[str, Any]:
         """Compare the golden image's result with what the package promises; figures for people, `present` among them.
@@ -205,14 +206,19 @@ class LoadedModel:
         batch = np.full(
             (self.spec.input.batch or 1, *self.tensor_shape), self.spec.input.pad, self.feed_dtype
         )
-        try:
-            made = self._backend.run(batch)
-        except Transient as e:
-            raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"model {self.spec.name!r}: {e}") from e
+        made = self._trial(batch)
         return [
             replace(port, shape=(port.shape[0] if port.shape else None, *output.shape[1:]))
             for port, output in zip(ports, made, strict=True)
         ]
+
+    def _trial(self, batch: npt.NDArray[Any]) -> list[Output]:
+        """:raises ModelRefused: the engine fails: what comes and goes when a model serves is final while it loads"""
+        try:
+            return self._backend.run(batch)
+        except Transient as e:
+            reason = e.reason if e.reason is Reason.OUT_OF_MEMORY else Reason.MODEL_LOAD_FAILED
+            raise ModelRefused(reason, f"model {self.spec.name!r}: {e}") from e
 
 
 def _tuned(spec: ModelSpec, evaluation: Evaluation | None, options: LoadOptions) -> ModelSpec:

@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnx.helper
 import pytest
+from onnx import numpy_helper
 
 from runtime.model import child, package
 from runtime.model.pack import PackOptions
@@ -101,9 +103,16 @@ def test_an_empty_file_is_refused(tmp_path):
 
 
 def test_outputs_of_no_family_are_refused_with_what_each_expects(tmp_path):
-    verdict = refuse(tmp_path, echo(tmp_path / "m.onnx", shape=(1, 3, SIZE, SIZE)))
+    def five_axes(model):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "first"))
+        model.graph.node[-1].output[0] = "inner"
+        model.graph.node.append(onnx.helper.make_node("Unsqueeze", ["inner", "first"], ["deep"]))
+        model.graph.node.append(onnx.helper.make_node("Unsqueeze", ["deep", "first"], ["output"]))
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+
+    verdict = refuse(tmp_path, changed(tmp_path, five_axes))
     assert verdict.reason == Reason.FAMILY_UNKNOWN.value
-    assert "out [1, 3, 32, 32]" in verdict.message
+    assert "output [" in verdict.message
     assert "nanodet: two outputs" in verdict.message
 
 
@@ -214,3 +223,138 @@ def test_a_package_is_replaced_where_asked(tmp_path, packed):
     assert child.pack(tmp_path / "m.onnx", packed, options).ok
     assert package.digest(packed) != before
     assert sorted(p.name for p in tmp_path.iterdir() if "partial" in p.name) == []
+
+
+# --- what is wrong inside the graph -----------------------------------------------------------------------------------
+
+
+def changed(tmp_path, change):
+    """A good graph with something done to it."""
+    source = constant_rows(tmp_path / "m.onnx", rows((5, 0.9, 0.9, 0.1)))
+    model = onnx.load(str(source))
+    change(model)
+    source.write_bytes(model.SerializeToString())
+    return source
+
+
+def weights(model):
+    return next(tensor for tensor in model.graph.initializer if tensor.name == "rows")
+
+
+def poison(model, value=np.nan):
+    tensor = weights(model)
+    content = numpy_helper.to_array(tensor).copy()
+    content[0, 5, 2] = value
+    tensor.CopyFrom(numpy_helper.from_array(content, tensor.name))
+
+
+def foreign_operator(model):
+    model.graph.node[0].domain = "com.acme"
+    model.graph.node[0].op_type = "Magic"
+    del model.graph.node[0].attribute[:]
+    model.opset_import.append(onnx.helper.make_opsetid("com.acme", 1))
+
+
+def unknown_operator(model):
+    model.graph.node[0].op_type = "Magic"
+    del model.graph.node[0].attribute[:]
+
+
+def outside(place, **entries):
+    def change(model):
+        tensor = weights(model)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in {"location": place, **entries}.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, str(value)
+
+    return change
+
+
+def gigapixels(model):
+    height, width = model.graph.input[0].type.tensor_type.shape.dim[2:]
+    height.dim_value = width.dim_value = 100_000
+
+
+def too_large(model):
+    """An output of 4 TB."""
+    shape = onnx.helper.make_tensor("value", onnx.TensorProto.FLOAT, [1], [0.0])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([10**12], np.int64), "shape"))
+    model.graph.node.append(onnx.helper.make_node("ConstantOfShape", ["shape"], ["huge"], value=shape))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("huge", onnx.TensorProto.FLOAT, [10**12]))
+
+
+GRAPHS = [
+    (foreign_operator, Reason.MODEL_OPERATOR, "the operator com.acme:Magic"),
+    (unknown_operator, Reason.MODEL_OPERATOR, "the operator Magic"),
+    (lambda model: setattr(model.opset_import[0], "version", 999), Reason.MODEL_OPSET, "opset 999"),
+    (lambda model: setattr(model.opset_import[0], "version", 5), Reason.MODEL_OPSET, "opset_version=17"),
+    (poison, Reason.MODEL_NAN, "not numbers"),
+    (outside("gone.data"), Reason.MODEL_WEIGHTS, "gone.data"),
+    (outside("../../../etc/passwd"), Reason.MODEL_WEIGHTS, "a path beside the graph"),
+    (outside("short.data", offset=0, length=588), Reason.MODEL_WEIGHTS, "within its 16 bytes"),
+    (outside("short.data", offset=-5, length=8), Reason.MODEL_WEIGHTS, "within its 16 bytes"),
+    (outside("short.data", offset=2**62), Reason.MODEL_WEIGHTS, "within its 16 bytes"),
+    (outside("short.data", length="many"), Reason.MODEL_WEIGHTS, "within its 16 bytes"),
+    (gigapixels, Reason.MODEL_INPUTS, "100000"),
+]
+NAMES = [
+    "foreign-operator", "unknown-operator", "opset-too-new", "opset-too-old", "nan", "weights-gone", "weights-elsewhere",
+    "weights-short", "weights-before", "weights-beyond", "weights-no-number", "gigapixels",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "reason", "words"), GRAPHS, ids=NAMES)
+def test_a_graph_that_cannot_serve_is_not_packed(tmp_path, picture, change, reason, words):
+    (tmp_path / "short.data").write_bytes(b"0123456789abcdef")
+    verdict = refuse(tmp_path, changed(tmp_path, change), no_golden=False, golden=picture)
+    assert verdict.reason == reason.value
+    assert words in verdict.message
+    assert "partial" not in verdict.message, "no path of the packer's own"
+
+
+@pytest.mark.parametrize(("change", "reason", "words"), GRAPHS, ids=NAMES)
+def test_a_graph_that_cannot_serve_does_not_pass_the_check(tmp_path, packed, change, reason, words):
+    """As a package that another machine has packed, or that was changed since."""
+    (packed / "short.data").write_bytes(b"0123456789abcdef")
+    (packed / "model.onnx").write_bytes(changed(tmp_path, change).read_bytes())
+    verdict = child.check(packed)
+    assert verdict.reason == reason.value
+    assert words in verdict.message
+
+
+def test_weights_that_are_no_numbers_are_found_without_a_golden_image(tmp_path):
+    verdict = refuse(tmp_path, changed(tmp_path, poison))
+    assert verdict.reason == Reason.MODEL_NAN.value
+
+
+def test_an_output_larger_than_any_memory_is_told_as_that(tmp_path):
+    assert refuse(tmp_path, changed(tmp_path, too_large)).reason == Reason.OUT_OF_MEMORY.value
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "reason", "words"),
+    [
+        ("model.toml", "width = 32", "width = 100000", Reason.PACKAGE_INVALID, "input.width"),
+        ("model.toml", "height = 32", "height = 64", Reason.MODEL_INPUTS, "as model.toml says"),
+        ("model.toml", "schema = 1", "schema = [", Reason.PACKAGE_INVALID, "cannot be read"),
+        ("golden/expected.json", '"schema": 1', "", Reason.PACKAGE_INVALID, "pack the model again"),
+    ],
+)
+def test_a_changed_file_of_a_package_is_refused(packed, name, old, new, reason, words):
+    text = (packed / name).read_text()
+    assert old in text
+    (packed / name).write_text(text.replace(old, new))
+    verdict = child.check(packed)
+    assert verdict.reason == reason.value
+    assert words in verdict.message
+
+
+def test_another_number_of_labels_does_not_pass_the_check(tmp_path):
+    source = constant_rows(tmp_path / "m.onnx", rows((5, 0.9, 0.9, 0.1)))
+    assert child.pack(source, tmp_path / "m.pkg", PackOptions(no_golden=True, labels=["cat", "dog"])).ok
+    (tmp_path / "m.pkg" / "labels.txt").write_text("cat\ndog\nbird\n")
+    verdict = child.check(tmp_path / "m.pkg")
+    assert verdict.reason == Reason.MODEL_LABELS.value
+    assert "3 labels for 2 classes" in verdict.message

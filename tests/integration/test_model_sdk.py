@@ -9,6 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 
 import outrider
@@ -78,13 +81,31 @@ def test_a_result_is_handed_to_supervision_and_drawn(onnx_file):
 
 
 def test_values_that_are_no_numbers_are_an_error_and_no_empty_result(tmp_path):
-    source = graph(tmp_path, (5, float("nan"), 0.9, 0.1))
-    with outrider.load(source) as model:
+    with outrider.load(_blinded_by_light(graph(tmp_path, (5, 0.9, 0.9, 0.1)))) as model:
+        assert len(model.predict(np.full_like(PICTURE, 90))) == 1
+        bright = np.full_like(PICTURE, 250)
         with pytest.raises(Transient) as caught:
-            model.predict(PICTURE)
+            model.predict(bright)
         assert caught.value.reason is Reason.MODEL_NAN
-        (answer,) = model.ask([PICTURE])
+        (answer,) = model.ask([bright])
         assert isinstance(answer, NoAnswer)
+
+
+def _blinded_by_light(source):
+    """The graph with NaN for pictures whose mean is above 150, as no packer sees it."""
+    model = onnx.load(str(source))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([150], np.float32), "most"))
+    model.graph.node[1].input[0] = "logged"
+    model.graph.node.insert(1, onnx.helper.make_node("Sub", ["most", "mean"], ["left"]))
+    model.graph.node.insert(2, onnx.helper.make_node("Log", ["left"], ["logged"]))
+    onnx.save(model, str(source))
+    return source
+
+
+def test_weights_that_are_no_numbers_are_refused_before_a_picture_is_seen(tmp_path):
+    with pytest.raises(ModelRefused) as refused:
+        outrider.load(graph(tmp_path, (5, float("nan"), 0.9, 0.1)))
+    assert refused.value.reason is Reason.MODEL_NAN
 
 
 def test_what_is_no_picture_is_refused(onnx_file, tmp_path):

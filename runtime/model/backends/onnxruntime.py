@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ CPU_RUNS_AT_ONCE = 2
 _ERRORS_ONLY = 3
 """ONNX Runtime's severity: its warnings about a graph are for those who exported it."""
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_LOADING = re.compile(r"Load model from \S+ failed: ?")
+_OPERATOR = re.compile(
+    r"No Op registered for (\S+)|([\w.]*:\w+)\(-?\d+\) is not a registered|find an implementation for (\w+)\("
+)
+"""The three ways in which the runtime says that it does not know an operator, or not for these types."""
 _MESSAGE_CHARS = 600
 
 
@@ -61,10 +67,23 @@ def make_session(runtime: Any, graph: Path | bytes, settings: Any, providers: Se
     try:
         return runtime.InferenceSession(source, settings, providers=list(providers))
     except Exception as e:  # the runtime's errors share no base: this is the boundary to foreign code
-        raise ModelRefused(
-            Reason.OUT_OF_MEMORY if is_memory(e) else Reason.MODEL_LOAD_FAILED,
-            f"ONNX Runtime {runtime.__version__} cannot load the graph: {words(e)}; export it for this version",
-        ) from e
+        raise _not_loaded(runtime, e) from e
+
+
+def _not_loaded(runtime: Any, error: Exception) -> ModelRefused:
+    """What a failed load is called, in its own words less the paths of this machine."""
+    said = _LOADING.sub("", words(error))
+    if found := _OPERATOR.search(said):
+        name = next(group for group in found.groups() if group)
+        return ModelRefused(
+            Reason.MODEL_OPERATOR,
+            f"the graph uses the operator {name}, which ONNX Runtime {runtime.__version__} does not have: {said}; "
+            "export with standard operators only",
+        )
+    return ModelRefused(
+        Reason.OUT_OF_MEMORY if is_memory(error) else Reason.MODEL_LOAD_FAILED,
+        f"ONNX Runtime {runtime.__version__} cannot load the graph: {said}; export it for this version",
+    )
 
 
 def session_options(runtime: Any, options: RunOptions, threads: int) -> Any:
