@@ -96,7 +96,7 @@ class Twin:
         if camera.state == "off":
             return self._object(f"camera {name}", "ok", camera.reason, camera.message)
         if camera.state in ("streaming", "ended"):
-            reason = Reason.CAMERA_ENDED.value if camera.state == "ended" else None
+            reason = Reason.CAMERA_ENDED.value if camera.state == "ended" else camera.reason or None
             return self._object(f"camera {name}", "ok", reason, camera.message)
         state = "starting" if camera.state == "opening" else "failed"
         return self._object(f"camera {name}", state, camera.reason or None, camera.message)

@@ -5,8 +5,22 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt"})
-EXPECTED = "rtsp://…, http://…, a device number, /dev/video… or a file"
+STREAM_SCHEMES = frozenset(
+    {
+        "rtsp",
+        "rtsps",
+        "rtmp",
+        "http",
+        "https",
+        "udp",
+        "tcp",
+        "srt",
+        "snapshot+http",
+        "snapshot+https",
+        "synthetic",
+    }
+)
+EXPECTED = "rtsp://…, http://…, snapshot+http://…, a device number, /dev/video…, csi://…, a file or a folder of images"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -27,6 +41,8 @@ def kind_of(source: str) -> Kind | None:
     if text.isdigit() or text.startswith("/dev/video"):
         return Kind.DEVICE
     scheme = _SCHEME.match(text)
+    if scheme is not None and scheme[1].lower() == "csi":
+        return Kind.DEVICE
     if scheme is None or scheme[1].lower() == "file":
         return Kind.FILE
     return Kind.STREAM if scheme[1].lower() in STREAM_SCHEMES else None

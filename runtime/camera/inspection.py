@@ -17,9 +17,9 @@ Corners = npt.NDArray[np.int32]
 class Inspection:
     """Used by the reader's thread. `every_s`: how often `look` is to be called."""
 
-    def __init__(self, care: Care) -> None:
+    def __init__(self, care: Care, *, one_size: bool) -> None:
         self.every_s = care.checks.every_s
-        self._examiner = Examiner(care.checks)
+        self._examiner = Examiner(care.checks, one_size=one_size)
         self._regions = care.privacy.masks
         self._corners: list[Corners] = []
         self._size_wh = (0, 0)

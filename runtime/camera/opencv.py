@@ -103,5 +103,8 @@ class OpenCvSource:
         position_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         return position_ms / 1000.0 if position_ms > 0.0 else None
 
+    def captured_wall(self) -> float | None:
+        return None
+
     def close(self) -> None:
         self._capture.release()

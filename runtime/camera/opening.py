@@ -1,10 +1,18 @@
-"""Which way a camera is opened."""
+"""Which way a camera is opened: by the form of its source, and by `options.decoder`.
+
+`opencv` (the default) decodes in software; `gstreamer` with what hardware there is; `gstreamer-software` and the name of a
+GStreamer decoder are for those who want just that.
+"""
 
 from __future__ import annotations
 
 from runtime.camera.opencv import open_with_opencv
-from runtime.camera.source import Source
+from runtime.camera.pictures import SNAPSHOT, FolderSource, SnapshotSource, SyntheticSource
+from runtime.camera.source import Source, file_path, kind_of
 from wire.local import CameraSource
+from wire.source import Kind
+
+BY_GSTREAMER = {"gstreamer": "auto", "gstreamer-software": "software"}
 
 
 def open_camera(camera: CameraSource) -> Source:
@@ -13,4 +21,18 @@ def open_camera(camera: CameraSource) -> Source:
     :raises SourceRefused: the source cannot ever work
     :raises Transient: it cannot be opened now
     """
+    text = camera.source.strip()
+    if text.startswith("synthetic://"):
+        return SyntheticSource(camera)
+    if text.startswith(SNAPSHOT):
+        return SnapshotSource(camera)
+    if kind_of(camera) is Kind.FILE and file_path(camera).is_dir():
+        return FolderSource(camera)
+    decoder = str(camera.options.get("decoder", "opencv"))
+    if decoder != "opencv" or text.startswith("csi://"):
+        from runtime.camera.gstreamer import open_with_gstreamer
+
+        return open_with_gstreamer(
+            camera, BY_GSTREAMER.get(decoder, decoder if decoder != "opencv" else "auto")
+        )
     return open_with_opencv(camera)

@@ -193,7 +193,8 @@ class _Symptom:
 class Examiner:
     """Judges the looks of one camera, in order. What it has learned of the view holds across reconnections."""
 
-    def __init__(self, checks: PictureChecks) -> None:
+    def __init__(self, checks: PictureChecks, *, one_size: bool = True) -> None:
+        """`one_size`: the first picture's size is to stay, where the checks name none."""
         self._frozen = _Symptom(Reason.PICTURE_FROZEN, checks.frozen_s, blind=True)
         self._black = _Symptom(Reason.PICTURE_BLACK, checks.black_s, blind=True)
         self._bright = _Symptom(Reason.PICTURE_BRIGHT, checks.bright_s, blind=True)
@@ -201,6 +202,7 @@ class Examiner:
         self._blurred = _Symptom(Reason.PICTURE_BLURRED, checks.blurred_s, blind=False)
         self._moved = _Symptom(Reason.PICTURE_MOVED, checks.moved_s, blind=False)
         self._size = _Symptom(Reason.PICTURE_SIZE, SIZE_S, blind=False)
+        self._one_size = one_size
         self._size_wh = (checks.width_px, checks.height_px)
         self._freeze = _Freeze()
         self._sharpest = 0.0
@@ -255,7 +257,7 @@ class Examiner:
         self._frozen.seen(words if holds else None, at_mono, self._freeze.since_mono)
 
     def _look_at_size(self, seen: Look, at_mono: float) -> None:
-        if self._size_wh == (0, 0):
+        if self._size_wh == (0, 0) and self._one_size:
             self._size_wh = seen.size_wh
         pairs = zip(self._size_wh, seen.size_wh, strict=True)
         wrong = any(wanted not in (0, got) for wanted, got in pairs)

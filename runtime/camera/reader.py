@@ -63,7 +63,7 @@ class CameraReader:
         self._paced = pace_of(camera) is not Pace.FILE
         self._kind = kind_of(camera)
         self._timetable = Timetable(camera.care.hours)
-        self._inspection = Inspection(camera.care)
+        self._inspection = Inspection(camera.care, one_size=self._live)
         self._limit = RateLimit(camera.fps)
         self.drift = Drift()
         self._changed = threading.Condition()
@@ -219,7 +219,8 @@ class CameraReader:
                     self._skip("active-hours")
                     return 0.0
             self._inspection.mask(image)
-            self._hand_over(Frame(seq, image, due_mono, time.time() - (time.monotonic() - due_mono)))
+            wall = source.captured_wall() or time.time() - (time.monotonic() - due_mono)
+            self._hand_over(Frame(seq, image, due_mono, wall))
         return 0.0
 
     def _schedule(self, source: Source) -> Schedule | None:
@@ -230,7 +231,9 @@ class CameraReader:
     def _tell_streaming(self, source: Source) -> None:
         """Told with the first frame that could be decoded: an open connection proves nothing."""
         seen = source.properties
-        state = CameraState("streaming", "", "", seen.width_px, seen.height_px, seen.fps, seen.decoder)
+        reason = Reason.CAMERA_DECODER.value if seen.note else ""
+        size = (seen.width_px, seen.height_px)
+        state = CameraState("streaming", reason, seen.note, *size, seen.fps, seen.decoder)
         self._tell(state)
 
     def _hand_over(self, frame: Frame) -> None:

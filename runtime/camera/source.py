@@ -27,12 +27,16 @@ class Pace(str, Enum):
 
 @dataclass(frozen=True)
 class Properties:
-    """What an opened source says of itself; `fps` is 0 and `decoder` empty where it does not know."""
+    """What an opened source says of itself; `fps` is 0 and `decoder` empty where it does not know.
+
+    `note`: what is not as it was asked for, such as decoding in software.
+    """
 
     width_px: int
     height_px: int
     fps: float
     decoder: str = ""
+    note: str = ""
 
 
 class Source(Protocol):
@@ -49,6 +53,9 @@ class Source(Protocol):
 
     def position_s(self) -> float | None:
         """The current frame's time on the stream's own clock (of RTP, of the file) in seconds; None where it has none."""
+
+    def captured_wall(self) -> float | None:
+        """When the camera itself says that it took the current frame, seconds since the epoch; None where it does not say."""
 
     def close(self) -> None: ...
 

@@ -38,6 +38,9 @@ class Scripted:
     def position_s(self) -> None:
         return None
 
+    def captured_wall(self) -> None:
+        return None
+
     def close(self) -> None: ...
 
 
