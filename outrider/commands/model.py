@@ -1,4 +1,4 @@
-"""`outrider model pack|check|eval|compare|families`."""
+"""`outrider model pack|check|build|eval|compare|families`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from wire.local import CheckResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from outrider.commands import model_compare, model_eval
+    from outrider.commands import model_build, model_compare, model_eval
 
-    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|check|eval|compare|families")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="pack|check|build|eval|compare|families"
+    )
     _configure_pack(actions.add_parser("pack", help="make a package from an ONNX file"))
     check = actions.add_parser("check", help="load a package, run it, compare its golden image")
     check.add_argument("package", type=Path, help="a package directory or a .tar.zst")
     check.add_argument("--engine", default="auto", help="auto, onnxruntime-cpu, onnxruntime-cuda")
     check.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
+    model_build.configure(
+        actions.add_parser("build", help="make a package of another precision, or its engine")
+    )
     model_eval.configure(actions.add_parser("eval", help="measure a model on your own labelled pictures"))
     model_compare.configure(
         actions.add_parser("compare", help="two models, engines or precisions side by side")
@@ -79,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         from outrider.commands import model_compare
 
         return model_compare.run(args)
-    verdict = _pack(args) if args.action == "pack" else _check(args)
+    verdict = {"pack": _pack, "check": _check, "build": _build}[args.action](args)
     if args.json:
         print(json.dumps({"ok": verdict.ok, "reason": verdict.reason, "message": verdict.message,
                           "problems": verdict.problems, "card": verdict.card}))  # fmt: skip
@@ -102,6 +107,12 @@ def _check(args: argparse.Namespace) -> CheckResult:
     from runtime.model import child
 
     return child.check(args.package, engine=args.engine)
+
+
+def _build(args: argparse.Namespace) -> CheckResult:
+    from outrider.commands import model_build
+
+    return model_build.run(args)
 
 
 def _pack(args: argparse.Namespace) -> CheckResult:

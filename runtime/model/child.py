@@ -9,13 +9,17 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from runtime.model.pack import PackOptions
+from runtime.model.precision.build import BuildOptions
 from wire.errors import Malformed
 from wire.local import CheckResult, decode
 from wire.reasons import Reason
 
 DEADLINE_S = 600.0
+BUILD_DEADLINE_S = 4000.0
+"""Calibration runs every picture without shortcuts, and a TensorRT engine takes up to an hour."""
 _SHOWN_CHARS = 600
 
 
@@ -26,9 +30,20 @@ def check(package: Path, *, engine: str = "auto", deadline_s: float = DEADLINE_S
 
 def pack(source: Path, out: Path, options: PackOptions, *, deadline_s: float = DEADLINE_S) -> CheckResult:
     """Make a package; the verdict's card describes it. Nothing half-written stays, whatever happens to the child."""
-    request = json.dumps({"source": str(source), "out": str(out), "options": asdict(options)})
+    return _make("runtime.model.pack", source, out, asdict(options), deadline_s)
+
+
+def build(
+    source: Path, out: Path, options: BuildOptions, *, deadline_s: float = BUILD_DEADLINE_S
+) -> CheckResult:
+    """Make a package of another precision; as `pack`."""
+    return _make("runtime.model.precision.build", source, out, asdict(options), deadline_s)
+
+
+def _make(module: str, source: Path, out: Path, options: dict[str, Any], deadline_s: float) -> CheckResult:
+    request = json.dumps({"source": str(source), "out": str(out), "options": options})
     before = _partials(out)
-    verdict = run(["runtime.model.pack", request], deadline_s=deadline_s)
+    verdict = run([module, request], deadline_s=deadline_s)
     if not verdict.ok:
         for partial in _partials(out) - before:
             shutil.rmtree(partial, ignore_errors=True)

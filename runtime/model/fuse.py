@@ -21,7 +21,7 @@ from runtime.model.package import hash_file, refusal
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 2
+VERSION = 3
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""
@@ -101,9 +101,9 @@ def build(path: Path, spec: InputSpec, form: Form) -> bytes:
         onnx.load_external_data_for_model(model, str(path.parent))
         _drop_listed_initializers(model)
         make_portable(model)
-        _prepend(model, spec, form.feed_dtype)
         if form.precision == "fp16":
-            to_half(model)
+            to_half(model)  # before the normalisation is put in front, which stays FP32
+        _prepend(model, spec, form.feed_dtype)
         return bytes(model.SerializeToString())
     except (OSError, ValueError, onnx.checker.ValidationError) as e:
         raise ModelRefused(Reason.MODEL_LOAD_FAILED, f"{path.name}: {e}; export it again") from e

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
 def make_portable(model: Any) -> None:
-    """Change a parsed model in place."""
+    """Change a parsed model in place; its weights must be inside."""
+    fold_stored_weights(model)
     if any(node.op_type == "GatherElements" for node in model.graph.node):
         _narrow_gathers(model)
+
+
+def fold_stored_weights(model: Any) -> None:
+    """Weights that a file stores in a smaller type, with the Cast and Mul that make them large again, become plain ones.
+
+    TensorRT refuses INT8 constants that no DequantizeLinear reads, OpenVINO 2026.4 crashes on them in BF16, and quantisation has to
+    see the weights. Pairs of QuantizeLinear and DequantizeLinear stay.
+    """
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    kept, folded = [], False
+    for node in model.graph.node:
+        if node.op_type in _FOLDED and all(name in tensors for name in node.input) and len(node.output) == 1:
+            values = [numpy_helper.to_array(tensors[name]) for name in node.input]
+            made = np.ascontiguousarray(_FOLDED[node.op_type](node, values))
+            tensors[node.output[0]] = numpy_helper.from_array(made, node.output[0])
+            folded = True
+        else:
+            kept.append(node)
+    if not folded:
+        return
+    used = {name for node in kept for name in node.input} | {value.name for value in model.graph.output}
+    used |= {name for node in kept for a in node.attribute for name in _names_within(a)}
+    for field, made_of in (
+        (model.graph.node, kept),
+        (model.graph.initializer, [tensor for name, tensor in tensors.items() if name in used]),
+    ):
+        del field[:]
+        field.extend(made_of)
+
+
+def _names_within(attribute: Any) -> set[str]:
+    """What a subgraph takes from outside."""
+    graphs = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+    nodes = [node for graph in graphs for node in graph.node]
+    deeper = {name for node in nodes for a in node.attribute for name in _names_within(a)}
+    return (
+        deeper
+        | {name for node in nodes for name in node.input}
+        | {value.name for graph in graphs for value in graph.output}
+    )
+
+
+def _cast(node: Any, values: list[Any]) -> Any:
+    from onnx import helper
+
+    return values[0].astype(helper.tensor_dtype_to_np_dtype(helper.get_node_attr_value(node, "to")))
+
+
+def _transposed(node: Any, values: list[Any]) -> Any:
+    return values[0].transpose(next((list(a.ints) for a in node.attribute if a.name == "perm"), None))
+
+
+_FOLDED: dict[str, Callable[[Any, list[Any]], Any]] = {
+    "Cast": _cast,
+    "Mul": lambda node, values: values[0] * values[1],
+    "Transpose": _transposed,
+    "Identity": lambda node, values: values[0],
+}
 
 
 def _narrow_gathers(model: Any) -> None:

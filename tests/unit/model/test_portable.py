@@ -38,3 +38,33 @@ def test_a_gather_that_fits_is_left_alone(tmp_path):
     model = onnx.load(str(path))
     make_portable(model)
     assert [node.op_type for node in model.graph.node] == ["GatherElements"]
+
+
+def test_stored_weights_become_plain_and_the_result_stays(tmp_path):
+    rng = np.random.default_rng(2)
+    path = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Cast", ["stored"], ["large"], to=FLOAT),
+            helper.make_node("Mul", ["large", "steps"], ["weights"]),
+            helper.make_node("Transpose", ["weights"], ["turned"], perm=[1, 0]),
+            helper.make_node("MatMul", ["images", "turned"], ["out"]),
+        ],
+        [("images", FLOAT, [1, 8])],
+        [("out", FLOAT, [1, 4])],
+        [
+            ("stored", rng.integers(-127, 128, (4, 8)).astype(np.int8)),
+            ("steps", rng.random((4, 1)).astype(np.float32)),
+        ],
+    )
+    model = onnx.load(str(path))
+    make_portable(model)
+    onnx.checker.check_model(model, full_check=True)
+    feed = {"images": rng.random((1, 8)).astype(np.float32)}
+    before, after = (
+        onnxruntime.InferenceSession(graph).run(None, feed)[0]
+        for graph in (str(path), model.SerializeToString())
+    )
+    assert np.array_equal(before, after)
+    assert [node.op_type for node in model.graph.node] == ["MatMul"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["turned"]
