@@ -56,8 +56,8 @@ def prepared(model: Any, kind: str) -> Any:
     """
     import onnx
 
-    from runtime.model.graph import opset_of
     from runtime.model.portable import fold_stored_weights
+    from runtime.model.soundness import opset_of
 
     fold_stored_weights(model)
     wanted = OPSET[kind]
