@@ -1,7 +1,7 @@
-"""Trains the example's detectors on rendered frames and writes them as ONNX. Needs PyTorch (`pip install torch`).
+"""Trains the example's detectors on rendered frames and writes them as ONNX. Needs PyTorch (the extra `train`).
 
     python -m examples.bottle_caps.train --version 1 --work /tmp/caps
-    python -m examples.bottle_caps.train --version 2 --work /tmp/caps --start /tmp/caps/v1.pt --steps 700
+    python -m examples.bottle_caps.train --version 2 --work /tmp/caps --start /tmp/caps/v1.pt --steps 1500 --rate 1e-3
 
 Version 1 was never told of a missing liner: such caps were labelled good when it was trained. Version 2 knows every class.
 """
