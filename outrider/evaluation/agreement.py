@@ -156,8 +156,9 @@ class Tally:
             }
         if self._same:
             figures["same %"] = _mean(self._same, 100.0, 3)
-        figures["mean score off"] = _mean(self._score_offs, 1.0, 5)
-        figures["worst score off"] = round(max(self._score_offs), 5) if self._score_offs else None
+        if self._score_offs:
+            figures["mean score off"] = _mean(self._score_offs, 1.0, 5)
+            figures["worst score off"] = round(max(self._score_offs), 5)
         if self._keypoint_offs:
             figures["keypoints off %"] = _mean(self._keypoint_offs, 100.0, 4)
         return figures

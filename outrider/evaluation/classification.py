@@ -35,7 +35,7 @@ class Accuracy:
             self._pairs[picture.label, NO_ANSWER] += 1
             return
         order = np.argsort(-result.classes, kind="stable")[:TOP].tolist()
-        self._few = self._few or len(result.classes) <= TOP
+        self._few = len(result.classes) <= TOP
         best = int(order[0])
         self._pairs[picture.label, self._classes.names.get(best, self._name(best))] += 1
         self._top5[picture.label] += wanted in order
@@ -43,18 +43,16 @@ class Accuracy:
     def figures(self) -> Figures:
         total = sum(self._pairs.values())
         right = sum(count for (truth, found), count in self._pairs.items() if truth == found)
-        main = {
-            "top-1": percent(right / total) if total else None,
-            "top-5": percent(sum(self._top5.values()) / total) if total else None,
-        }
-        notes = (f"top-5 says nothing for a model of {TOP} classes or fewer",) if self._few else ()
+        main = {"top-1": percent(right / total) if total else None}
+        if not self._few:  # where it would say nothing
+            main["top-5"] = percent(sum(self._top5.values()) / total) if total else None
         confusion = [
             {"truth": truth, "found": found, "pictures": count}
             for (truth, found), count in self._pairs.most_common()
             if truth != found
         ]
         rows = {name: self._row(name) for name in self._classes.ids}
-        return Figures(main, rows, {"confusion": confusion}, notes)
+        return Figures(main, rows, {"confusion": confusion})
 
     def _row(self, name: str) -> dict[str, float | int | None]:
         pictures = sum(count for (truth, _), count in self._pairs.items() if truth == name)

@@ -124,9 +124,12 @@ def differences(a: Figures, b: Figures) -> list[dict[str, Any]]:
     column = next(
         (key for row in a.classes.values() for key in row if key not in ("objects", "pictures", "pixels")), ""
     )
+    names = dict.fromkeys(
+        [*a.classes, *b.classes]
+    )  # a class that only one of them finds is in one of the two
     classes: list[dict[str, Any]] = [
-        {"what": name, **_pair(row.get(column), b.classes.get(name, {}).get(column))}
-        for name, row in a.classes.items()
+        {"what": name, **_pair(a.classes.get(name, {}).get(column), b.classes.get(name, {}).get(column))}
+        for name in names
     ]
     return rows + sorted(classes, key=lambda row: -abs(float(row["B - A"] or 0.0)))
 

@@ -35,7 +35,15 @@ def test_top_one_and_the_confusion_are_counted():
 
 def test_no_answer_counts_as_wrong():
     figures = accuracy(("cat", scores(0.9, 0.1, 0.0)), ("cat", None))
-    assert figures.main == {"top-1": 50.0, "top-5": 50.0}
+    assert figures.main == {"top-1": 50.0}, "and no top-5 of three classes"
+
+
+def test_top_five_of_six_classes():
+    labels = tuple("abcdef")
+    meter = Accuracy(ClassMap({name: i for i, name in enumerate(labels)}), labels)
+    for label in ("b", "f"):
+        meter.add(Picture(0, "x", label), scores(0.3, 0.2, 0.2, 0.1, 0.1, 0.0))
+    assert meter.figures().main == {"top-1": 0.0, "top-5": 50.0}
 
 
 def test_average_precision_is_the_mean_precision_at_each_hit():
