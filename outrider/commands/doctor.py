@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
+from outrider.commands import doctor_engines as engines
+from outrider.commands.doctor_engines import Finding
+
 MIB = 2**20
 LOW_MEMORY_MIB = 1024
-CUDA_SUCCESS = 0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. `state` is ok, warning (works, with a limit) or fault (does not work); `remedy` says what to do."""
-
-    what: str
-    state: str
-    words: str
-    remedy: str = ""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def examine() -> Iterator[Finding]:
     """Look at the machine; nothing is changed."""
     yield machine()
-    yield inference()
-    yield nvidia()
-    for name, package in (("TensorRT", "tensorrt"), ("OpenVINO", "openvino")):
-        yield optional_engine(name, package)
+    yield from engines.examine()
     yield from programs()
     yield cameras()
 
@@ -66,44 +52,6 @@ def machine() -> Finding:
             "machine", "warning", words, f"less than {LOW_MEMORY_MIB} MiB leave room for small models only"
         )
     return Finding("machine", "ok", words)
-
-
-def inference() -> Finding:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Finding(
-            "onnxruntime", "fault", "is not installed", "pip install 'outrider[cpu]' or 'outrider[gpu]'"
-        )
-    import onnxruntime
-
-    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
-    return Finding("onnxruntime", "ok", f"{onnxruntime.__version__}, providers {', '.join(providers)}")
-
-
-def nvidia() -> Finding:
-    """Ask the driver itself: libraries above it crash where there is none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Finding(
-            "NVIDIA driver", "warning", "is not there: models run on the CPU", "install the driver for a GPU"
-        )
-    status, count = driver.cuInit(0), ctypes.c_int(0)
-    if status != CUDA_SUCCESS or driver.cuDeviceGetCount(ctypes.byref(count)) != CUDA_SUCCESS:
-        return Finding(
-            "NVIDIA driver",
-            "fault",
-            f"answers with error {status}",
-            "look at nvidia-smi and the kernel's log",
-        )
-    return Finding("NVIDIA driver", "ok" if count.value else "warning", f"{count.value} GPU(s)")
-
-
-def optional_engine(name: str, package: str) -> Finding:
-    if importlib.util.find_spec(package) is None:
-        return Finding(
-            name, "warning", "is not installed: its engine cannot be used", "install it only if you want it"
-        )
-    return Finding(name, "ok", importlib.metadata.version(package))
 
 
 def programs() -> Iterator[Finding]:

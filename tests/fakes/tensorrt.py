@@ -450,8 +450,9 @@ class OnnxParserRefitter:
             self._errors.append(ParserError("the graph has other layers"))
             return False
         if "drop-bias" in _faults:
+            biases = {n.input[2] for n in model.graph.node if n.op_type == "Conv" and len(n.input) == 3}
             for tensor in model.graph.initializer:
-                if len(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.FLOAT:
+                if tensor.name in biases:
                     value = np.zeros(tuple(tensor.dims), np.float32)
                     tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
         self._refitter._content = model.SerializeToString()
