@@ -61,6 +61,14 @@ def _configure_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, help="divides the pixel values before mean and std")
     parser.add_argument("--mean", nargs=3, type=float, metavar=("A", "B", "C"))
     parser.add_argument("--std", nargs=3, type=float, metavar=("A", "B", "C"))
+    parser.add_argument(
+        "--part",
+        dest="parts",
+        action="append",
+        type=_part,
+        metavar="NAME=ONNX",
+        help="of a text detector: recognition=FILE, direction=FILE",
+    )
     parser.add_argument("--replace", action="store_true", help="overwrite an existing package")
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
 
@@ -71,6 +79,13 @@ def size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, for example 640x480")
     return int(width), int(height)
+
+
+def _part(text: str) -> tuple[str, str]:
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, for example recognition=rec.onnx")
+    return name, file
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +137,7 @@ def _pack(args: argparse.Namespace) -> CheckResult:
     from runtime.model.pack import PackOptions
 
     wishes = {f.name: getattr(args, f.name) for f in fields(PackOptions) if hasattr(args, f.name)}
+    wishes["parts"] = dict(args.parts or ())
     options = PackOptions.from_json(wishes)
     out: Path = args.out or Path(f"{args.name or args.onnx.stem}.pkg")
     if not out.name.endswith(archive.SUFFIX):

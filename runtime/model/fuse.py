@@ -145,6 +145,8 @@ def _prepend(model: Any, spec: InputSpec, feed_dtype: str) -> None:
     for value in graph.input:
         if value.name == spec.name:
             shape = [spec.batch or "batch", *spec.tensor_shape]
+            if spec.open_width:
+                shape[3 if spec.layout == "NCHW" else 2] = "width"
             value.CopyFrom(helper.make_tensor_value_info(FEED, types[feed_dtype], shape))
 
 

@@ -99,7 +99,25 @@ def reference(directory: Path, spec: ModelSpec, image: Image) -> Result:
     (answer,) = family.decoder(ports, lenient)(outputs, [geometry])
     if isinstance(answer, NoAnswer):
         raise ModelRefused(answer.reason, f"{answer.message}, on the golden image")
-    return answer
+    return _read(directory, spec, answer, tensor, geometry) if spec.parts else answer
+
+
+def _read(
+    directory: Path, spec: ModelSpec, found: Result, tensor: npt.NDArray[Any], geometry: Geometry
+) -> Result:
+    """The texts, read by the package's parts from what lies in the tensor."""
+    from runtime.model.reader import TextReader, moved, seen_by
+    from runtime.model.session import LoadOptions
+
+    reader = TextReader(directory, spec, LoadOptions(engine="onnxruntime-cpu", threads=1))
+    try:
+        small = seen_by(tensor, spec.input, geometry)
+        answer = reader.read(small, moved(found, (small.shape[1], small.shape[0])))
+    finally:
+        reader.close()
+    if isinstance(answer, NoAnswer):
+        raise ModelRefused(answer.reason, f"{answer.message}, on the golden image")
+    return moved(answer, found.image_wh)
 
 
 def reference_outputs(

@@ -60,7 +60,7 @@ class InProcessEngine:
             geometries = [
                 self._preprocess.into(image, tensor) for image, tensor in zip(part, batch, strict=True)
             ]
-            answers += self._model.run(batch, geometries)
+            answers += self._model.run(batch, geometries, part if self._model.options.exact else None)
         return Done(tuple(answers))
 
     def _room(self, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:

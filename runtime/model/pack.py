@@ -22,6 +22,7 @@ from runtime.errors import ModelRefused
 from runtime.model import card, families, golden, labels, package
 from runtime.model.families.family import Family, Graph, Match, Port
 from runtime.model.graph import OnnxFile, bind_size, describe, open_onnx, size_input
+from runtime.model.reader import DIRECTION, RECOGNITION
 from runtime.model.session import LoadedModel, LoadOptions
 from runtime.model.spec import GoldenSpec, InputSpec, ModelSpec, Task
 from wire.local import CheckResult, encode
@@ -37,7 +38,7 @@ class PackOptions:
     """What a person may say about the model; None leaves it to the family. Paths are text, so that this travels as JSON.
 
     `golden`: an image to promise results on; without one `no_golden` must be set, and the package says so for ever.
-    `size`: width and height, where the graph leaves them open.
+    `size`: width and height, where the graph leaves them open. `parts`: the ONNX file of each part of a model that is made of several.
     """
 
     name: str | None = None
@@ -61,6 +62,7 @@ class PackOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     precision: str = "fp32"
+    parts: dict[str, str] | None = None
     replace: bool = False
 
     @classmethod
@@ -68,6 +70,22 @@ class PackOptions:
         """:raises TypeError: an option that does not exist"""
         tuples = {name: tuple(values[name]) for name in ("size", "mean", "std") if values.get(name)}
         return cls(**{**values, **tuples})
+
+
+_LINE: dict[str, Any] = {
+    "no_golden": True,
+    "colour": "BGR",
+    "scale": 255.0,
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "resize": "letterbox",
+    "exact": "float",
+}
+_PART_OPTIONS = {
+    RECOGNITION: PackOptions(family="ctc", size=(320, 48), **_LINE),
+    DIRECTION: PackOptions(family="classifier", size=(192, 48), labels=["0", "180"], **_LINE),
+}
+"""The parts of a model that reads, packed as PP-OCR feeds them; the whole has the golden image."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +116,7 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
     try:
         _copy_graph(file, partial, graph)
+        pack_parts(options.parts or {}, partial, load)
         packed = _fill(partial, file, graph, options, load or LoadOptions())
         _sync(partial)
         partial.chmod(0o755)
@@ -105,6 +124,19 @@ def pack(source: Path, target: Path, options: PackOptions, load: LoadOptions | N
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return replace(packed, directory=target)
+
+
+def pack_parts(parts: dict[str, str], directory: Path, load: LoadOptions | None) -> None:
+    """Pack each part into a folder of its name.
+
+    :raises ModelRefused: no such part, or its file does not fit
+    """
+    for name, source in parts.items():
+        usual = _PART_OPTIONS.get(name)
+        if usual is None:
+            words = f"no part is called {name!r}; expected one of {', '.join(_PART_OPTIONS)}"
+            raise ModelRefused(Reason.INVALID_FIELD, words)
+        pack(Path(source), directory / name, replace(usual, name=name), load)
 
 
 def _put(partial: Path, target: Path) -> None:
@@ -273,6 +305,7 @@ def _spec(
         precision=options.precision,
         recognised=match.why,
         external=external,
+        parts=tuple(sorted(options.parts or {})),
     )
 
 

@@ -98,8 +98,17 @@ def parse(document: dict[str, Any], problems: list[Problem]) -> ModelSpec:
         precision=model.text("precision", "fp32", longest=32),
         recognised=model.text("recognised", "", longest=2000),
         external=tuple(p for p in model.texts("external") if _safe(model, "external", p)),
+        parts=_parts(model),
         golden=_golden(golden) if golden.flag("present", default=False) else None,
     )
+
+
+def _parts(model: Table) -> tuple[str, ...]:
+    names = model.texts("parts")
+    for name in names:
+        if not name.isidentifier():
+            model.problem("parts", f"{name!r} is no name of a part", "a folder of the package")
+    return tuple(name for name in names if name.isidentifier())
 
 
 def _input(table: Table) -> InputSpec:
@@ -124,6 +133,7 @@ def _input(table: Table) -> InputSpec:
         std=table.three("std", (1.0, 1.0, 1.0), zero=False),
         exact=cast("Any", table.choice("exact", ("uint8", "float", "pil"), "uint8")),
         short_side=table.integer("short_side", 0, least=0, most=MAX_SIDE_PX),
+        open_width=table.flag("open_width", default=False),
         batch=batch or None,
     )
 
@@ -225,6 +235,8 @@ def document(spec: ModelSpec) -> dict[str, Any]:
         model["labels"] = LABELS_TXT
     if spec.external:
         model["external"] = list(spec.external)
+    if spec.parts:
+        model["parts"] = list(spec.parts)
     form = {**asdict(spec.input), "batch": spec.input.batch or 0}
     form["mean"], form["std"] = list(spec.input.mean), list(spec.input.std)
     golden = {"present": False} if spec.golden is None else {"present": True, **asdict(spec.golden)}

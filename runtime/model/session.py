@@ -20,13 +20,15 @@ from runtime.model.backends import open_backend
 from runtime.model.backends.backend import Backend, RunOptions
 from runtime.model.families.family import Evaluation, Output, Port
 from runtime.model.geometry import Geometry, place
+from runtime.model.reader import TextReader, moved, seen_by
 from runtime.model.spec import ModelSpec
-from runtime.results import Answer, NoAnswer
+from runtime.results import Answer, Image, NoAnswer
 from wire.problem import Problem
 from wire.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
+_NOTHING: Image = np.zeros((1, 1, 3), np.uint8)
 WARM_RUNS = 2
 """The first run plans memory, the second is the first that is like all others."""
 
@@ -72,8 +74,11 @@ class LoadedModel:
         self.feed_dtype = "float32" if options.exact and self.spec.input.exact != "uint8" else "uint8"
         self.precision = precision.chosen(options.precision, self.spec)
         self._backend = self._opened(refit=self.spec.golden is not None)
+        self._reader: TextReader | None = None
         try:
             self._prove()
+            if self.spec.parts:
+                self._reader = TextReader(directory, self.spec, options)
             if self._backend.info.get("origin") == "refit":
                 self._prove_refit()
         except BaseException:
@@ -128,7 +133,7 @@ class LoadedModel:
     @property
     def runs_at_once(self) -> int:
         """How many threads may call `run` at the same time, and gain by it."""
-        return self._backend.runs_at_once
+        return 1 if self._reader is not None else self._backend.runs_at_once
 
     @property
     def info(self) -> dict[str, Any]:
@@ -166,10 +171,16 @@ class LoadedModel:
 
         return golden.check(self)
 
-    def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
+    def run(
+        self,
+        batch: npt.NDArray[Any],
+        geometries: Sequence[Geometry],
+        images: Sequence[Image] | None = None,
+    ) -> list[Answer]:
         """One answer for each image, in order.
 
-        batch: (n, *tensor_shape), `feed_dtype`, values 0 to 255, C-contiguous. geometries: n, from the preprocessor.
+        batch: (n, *tensor_shape), `feed_dtype`, values 0 to 255, C-contiguous. geometries: n, from the preprocessor. images: the
+        pictures themselves where the caller has them; texts are then read from them, else from what lies in the batch.
         Never raises for what engine or model do: they become `NoAnswer`.
         """
         limit, count = self.batch_limit, len(geometries)
@@ -182,7 +193,22 @@ class LoadedModel:
                 answers += [NoAnswer(e.reason, str(e))] * len(part)
                 continue
             answers += self._decode(outputs, part)
-        return answers
+        if self._reader is None:
+            return answers
+        return [
+            self._read(answer, tensor, geometry, images[i] if images else None)
+            for i, (answer, tensor, geometry) in enumerate(zip(answers, batch, geometries, strict=False))
+        ]
+
+    def _read(
+        self, answer: Answer, tensor: npt.NDArray[Any], geometry: Geometry, image: Image | None
+    ) -> Answer:
+        assert self._reader is not None, "the caller has looked"
+        if image is not None or isinstance(answer, NoAnswer):
+            return self._reader.read(image if image is not None else _NOTHING, answer)
+        small = seen_by(tensor, self.spec.input, geometry)
+        read = self._reader.read(small, moved(answer, (small.shape[1], small.shape[0])))
+        return read if isinstance(read, NoAnswer) else moved(read, answer.image_wh)
 
     def outputs(self, batch: npt.NDArray[Any]) -> list[Output]:
         """The raw outputs of up to `batch_limit` images; a fixed batch that is not full is filled up.
@@ -196,6 +222,8 @@ class LoadedModel:
 
     def close(self) -> None:
         """Give the engine's memory back."""
+        if self._reader is not None:
+            self._reader.close()
         self._backend.close()
 
     def _concrete(self) -> Sequence[Port]:

@@ -45,6 +45,8 @@ class InputSpec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exact: Literal["uint8", "float", "pil"] = "uint8"
     short_side: int = 0
+    open_width: bool = False
+    """The graph takes any width; `width` is the least that is fed."""
     batch: int | None = 1
     """The fixed batch size, or None where the graph takes any."""
 
@@ -121,6 +123,8 @@ class ModelSpec:
     """Why the packer chose this family, in words."""
     external: tuple[str, ...] = ()
     """Files beside the graph that hold its weights, where it is too large for one."""
+    parts: tuple[str, ...] = ()
+    """Packages within the package, each a folder of its name, whose models work together with this one."""
     golden: GoldenSpec | None = None
     """None where the package was made without: its results cannot be checked."""
 

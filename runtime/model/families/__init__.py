@@ -28,6 +28,8 @@ BUILT_IN: dict[str, str] = {
     "yunet": "runtime.model.families.faces:YuNet",
     "movenet": "runtime.model.families.movenet:MoveNet",
     "segmentation": "runtime.model.families.segmentation:Segmentation",
+    "db": "runtime.model.families.text:TextDetection",
+    "ctc": "runtime.model.families.text:TextReading",
     "classifier": "runtime.model.families.classifier:Classifier",
     "embedding": "runtime.model.families.embedding:Embedding",
 }

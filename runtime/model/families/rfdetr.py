@@ -130,8 +130,7 @@ class RfDetrDecoder:
         self._drop_last = spec.decode.options.get("background", "none") == "last"
         share = min(max(spec.decode.score_threshold, 1e-6), 1 - 1e-6)
         self._least_logit = float(np.log(share / (1 - share))) - 1e-3
-        self._upsampler: Upsampler | None = None
-        self._upsampled: tuple[int, int] | None = None
+        self._newest: tuple[tuple[int, int], Upsampler] | None = None
 
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         boxes, logits = as_float(outputs[self._boxes]), as_float(outputs[self._logits])
@@ -162,6 +161,7 @@ class RfDetrDecoder:
         if has_nan(maps):
             return not_a_number(self._spec)
         size = (geometry.image_width_px, geometry.image_height_px)
-        if self._upsampler is None or self._upsampled != size:
-            self._upsampler, self._upsampled = stretched((maps.shape[1], maps.shape[2]), size), size
-        return replace(result, masks=tuple(self._upsampler.mask(one) for one in maps))
+        newest = self._newest  # two threads may decode at once: each keeps hold of its own
+        if newest is None or newest[0] != size:
+            newest = self._newest = size, stretched((maps.shape[1], maps.shape[2]), size)
+        return replace(result, masks=tuple(newest[1].mask(one) for one in maps))

@@ -43,8 +43,7 @@ class YoloFinish:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._upsampler: Upsampler | None = None
-        self._upsampled: Geometry | None = None
+        self._newest: tuple[Geometry, Upsampler] | None = None
 
     def __call__(self, rows: Rows, geometry: Geometry, prototypes: Floats | None) -> Answer:
         if has_nan(rows.extras) or (prototypes is not None and has_nan(prototypes)):
@@ -80,10 +79,11 @@ class YoloFinish:
         return replace(result, masks=made).select(seen)
 
     def _upsampler_for(self, geometry: Geometry, map_hw: tuple[int, int]) -> Upsampler:
-        if self._upsampler is None or self._upsampled != geometry:
+        newest = self._newest  # two threads may decode at once: each keeps hold of its own
+        if newest is None or newest[0] != geometry:
             tensor_hw = (self._spec.input.height, self._spec.input.width)
-            self._upsampler, self._upsampled = by_letterbox(map_hw, tensor_hw, geometry), geometry
-        return self._upsampler
+            newest = self._newest = geometry, by_letterbox(map_hw, tensor_hw, geometry)
+        return newest[1]
 
     def _oriented(self, rows: Rows, geometry: Geometry) -> Answer:
         turned = np.concatenate([rows.centred, rows.extras[:, -1:]], axis=1)
