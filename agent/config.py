@@ -54,6 +54,7 @@ class Limits:
     reconnect_max_s: float = 60.0
     poll_after_s: float = 60.0
     poll_s: float = 60.0
+    renewal_check_s: float = 3600.0
 
 
 @dataclass(frozen=True)

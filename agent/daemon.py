@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import signal
+import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +38,17 @@ from agent.health.report import HealthReport
 from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.journal import Journal
+from agent.keys import FileKeys
 from agent.link import Link
 from agent.notify import Notifier
 from agent.outbox import Figures, Outbox
 from agent.outgoing import Outgoing
 from agent.relay import Relays
+from agent.renewal import Renewal
 from agent.stamp import Stamp
 from agent.store import Store
 from agent.supervise import TICK_S
+from agent.tls import SignedTokens, Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
 from wire import envelope, local
@@ -89,7 +93,16 @@ class Agent:
         self._topics = DeviceTopics(FleetId(identity.fleet), DeviceId(identity.device))
         self._stamp = Stamp(clock, unique_id)
         self._notifier = Notifier(environment)
-        self._client = httpx.AsyncClient(timeout=limits.connect_s)
+        self._keys = FileKeys(config.state_dir)
+        self._trust = Trust(identity.authority, self._keys, clock, public=identity.public_authorities)
+        self._client = httpx.AsyncClient(
+            timeout=limits.connect_s,
+            verify=self._trust.context,
+            auth=None if identity.api_token else SignedTokens(identity.device, self._keys, clock),
+        )
+        self._renewal = Renewal(
+            self._client, identity.url, self._keys, clock, self._trust.refresh, limits.renewal_check_s
+        )
         self._outbox = Outbox(
             config.state_dir / "outbox.db",
             max_bytes=limits.outbox_bytes,
@@ -139,6 +152,7 @@ class Agent:
             self,
             self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
             limits.connect_s,
+            tls=self._tls,
         )
         self._courier = Courier(
             self._outbox,
@@ -150,6 +164,7 @@ class Agent:
         )
         self._offline_since_mono = clock.mono()
         self._unkept: object | None = None
+        self._poll_failure: Reason | None = None
         self._http = HttpServer(config.http_host, config.http_port)
         self._device.on_change = self._twin.changed
         self._device.on_tick = self._tick
@@ -178,6 +193,7 @@ class Agent:
             self._link.run(),
             self._report_health(),
             self._poll(),
+            self._renewal.run(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))
@@ -267,6 +283,10 @@ class Agent:
         link = "connected" if self._link.connected else "offline"
         phase = "" if status.phase is Phase.IDLE else f", {status.phase.value.lower()} {status.offered}"
         return f"revision {status.revision}{phase}, {len(self._device.pipelines)} camera(s), {link}"
+
+    def _tls(self) -> ssl.SSLContext:
+        self._trust.refresh()
+        return self._trust.context
 
     # --- the link's handler -------------------------------------------------------------------------------------------
 
@@ -380,8 +400,13 @@ class Agent:
                     self._client, self._identity.url, self._identity.api_token
                 )
             except AgentError as e:
-                log.debug("polling failed: %s", e)
+                told = (
+                    log.debug if e.reason in (Reason.ARTIFACT_UNREACHABLE, self._poll_failure) else log.error
+                )
+                self._poll_failure = e.reason
+                told("polling failed", extra={"reason": e.reason.value, "cause": str(e)})
                 continue
+            self._poll_failure = None
             if document is not None:
                 self._offered(document)
 

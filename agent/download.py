@@ -26,6 +26,11 @@ MAX_OBJECT_BYTES = 16 * 1024**3
 Progress = Callable[[int], None]
 
 
+def bearer(token: str) -> dict[str, str]:
+    """The header that shows a token; none where the client itself shows who it is."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class Downloader:
     """Fetches objects of the control plane. `sleep` is the waiting between tries."""
 
@@ -83,7 +88,7 @@ class Downloader:
     async def _attempt(self, digest: str, target: Path, max_bytes: int, progress: Progress) -> None:
         part = target.with_name(target.name + ".part")
         start = part.stat().st_size if part.exists() else 0
-        headers = {"Authorization": f"Bearer {self._token}", "Accept-Encoding": "identity"}
+        headers = {**bearer(self._token), "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
         address = f"{self._url}/api/v1/device/objects/{digest}"
@@ -191,13 +196,25 @@ async def desired_state(client: httpx.AsyncClient, url: str, token: str) -> obje
     try:
         answer = await client.get(
             f"{url.rstrip('/')}/api/v1/device/desired",
-            headers={"Authorization": f"Bearer {token}"},
+            headers=bearer(token),
             timeout=READ_TIMEOUT_S,
         )
         if answer.status_code == 204:
             return None
+        if answer.status_code == 401:
+            raise Transient(
+                _reason(answer), f"desired state: the control plane answers 401: {answer.text[:200]}"
+            )
         answer.raise_for_status()
         body: object = answer.json()
     except (httpx.HTTPError, ValueError) as e:
         raise Transient(Reason.ARTIFACT_UNREACHABLE, f"desired state: {e or type(e).__name__}") from e
     return body
+
+
+def _reason(answer: httpx.Response) -> Reason:
+    """The reason code of a problem document, as far as the answer is one."""
+    try:
+        return Reason(answer.json()["reason"])
+    except (ValueError, KeyError, TypeError):
+        return Reason.NOT_AUTHENTICATED

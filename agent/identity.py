@@ -1,4 +1,4 @@
-"""Who this device is: what enrolment gave it, and the key it made itself. Both are files only the owner can read."""
+"""Who this device is: what enrolment gave it, in a file only the owner can read. Its own keys are in `agent.keys`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
 from agent.errors import ConfigRefused
 from agent.files import write_atomic
 from wire.doc import Doc, read
@@ -26,11 +18,11 @@ from wire.names import Name
 from wire.reasons import Reason
 
 FILE = "identity.json"
-KEY_FILE = "device-key.pem"
 
 
 class IdentityFile(Doc):
-    """The file of the state directory. `url` is the control plane's; `state_keys` are base64, by key id."""
+    """The file of the state directory. `url` is the control plane's; `state_keys` are base64, by key id; `authority` is PEM, and
+    pinned; `public_authorities` lets the system's vouch for the control plane too."""
 
     url: str
     fleet: Name
@@ -38,6 +30,8 @@ class IdentityFile(Doc):
     api_token: str
     broker: Broker
     state_keys: dict[str, str]
+    authority: str = ""
+    public_authorities: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,19 +44,28 @@ class Identity:
     api_token: str
     broker: Broker
     state_keys: dict[str, bytes]
+    authority: str = ""
+    public_authorities: bool = False
 
     def __repr__(self) -> str:
         return f"Identity({self.device!r} of {self.fleet!r} at {self.url!r}, secrets ***)"
 
 
-def from_response(url: str, response: EnrolResponse) -> Identity:
+def from_response(url: str, response: EnrolResponse, *, public_authorities: bool = False) -> Identity:
     """The identity that enrolment gives.
 
     :raises ConfigRefused: a state key is not 32 bytes in base64
     """
     keys = {name: _raw_key(name, text) for name, text in response.state_keys.items()}
     return Identity(
-        url.rstrip("/"), response.fleet, response.device, response.api_token, response.broker, keys
+        url.rstrip("/"),
+        response.fleet,
+        response.device,
+        response.api_token,
+        response.broker,
+        keys,
+        response.authority,
+        public_authorities,
     )
 
 
@@ -78,6 +81,8 @@ def save(identity: Identity, state_dir: Path) -> None:
         "api_token": identity.api_token,
         "broker": identity.broker.to_json(),
         "state_keys": {name: base64.b64encode(raw).decode() for name, raw in identity.state_keys.items()},
+        "authority": identity.authority,
+        "public_authorities": identity.public_authorities,
     }
     write_atomic(state_dir / FILE, json.dumps(body, indent=1).encode(), 0o600)
 
@@ -97,29 +102,16 @@ def load(state_dir: Path) -> Identity | None:
             Reason.CONFIG_INVALID, f"{path} cannot be used ({e}); enrol the device again"
         ) from e
     keys = {name: _raw_key(name, text) for name, text in document.state_keys.items()}
-    return Identity(document.url, document.fleet, document.device, document.api_token, document.broker, keys)
-
-
-def device_key(state_dir: Path) -> Ed25519PrivateKey:
-    """The device's own key; made on first use, never leaves the device.
-
-    :raises ConfigRefused: the file is there and is no Ed25519 key
-    """
-    path = state_dir / KEY_FILE
-    if not path.exists():
-        made = Ed25519PrivateKey.generate()
-        pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_atomic(path, pem, 0o600)
-        return made
-    try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except (ValueError, OSError) as e:
-        raise ConfigRefused(
-            Reason.CONFIG_INVALID, f"{path} is no key ({e}); remove it and enrol again"
-        ) from e
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigRefused(Reason.CONFIG_INVALID, f"{path} is no Ed25519 key; remove it and enrol again")
-    return key
+    return Identity(
+        document.url,
+        document.fleet,
+        document.device,
+        document.api_token,
+        document.broker,
+        keys,
+        document.authority,
+        document.public_authorities,
+    )
 
 
 def _raw_key(name: str, text: str) -> bytes:

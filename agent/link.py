@@ -75,7 +75,10 @@ class Link:
         backoff: Backoff,
         connect_s: float,
         ca_file: str = "",
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        """`tls` is asked before each connection with TLS; without it, who is in `ca_file` is trusted, or the system's."""
+        self._tls = tls or (lambda: ssl.create_default_context(cafile=ca_file or None))
         self._broker = broker
         self._client_id = client_id
         self._subscriptions = subscriptions
@@ -83,7 +86,6 @@ class Link:
         self._handler = handler
         self._backoff = backoff
         self._connect_s = connect_s
-        self._ca_file = ca_file
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._client: mqtt.Client | None = None
         self._session: _Session | None = None
@@ -154,9 +156,9 @@ class Link:
             reconnect_on_failure=False,
         )
         if self._broker.username:
-            client.username_pw_set(self._broker.username, self._broker.password)
+            client.username_pw_set(self._broker.username, self._broker.password or None)
         if self._broker.tls:
-            client.tls_set_context(ssl.create_default_context(cafile=self._ca_file or None))
+            client.tls_set_context(self._tls())
         client.connect_timeout = self._connect_s
         client.max_inflight_messages_set(65535)  # the courier bounds what is in flight
         will = self._will()

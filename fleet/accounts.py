@@ -64,12 +64,15 @@ def read_password_file(content: bytes) -> dict[str, str]:
     return {user: hashed for user, _, hashed in pairs}
 
 
-def acl_file(fleet: FleetId, readers: Iterable[str] = ()) -> bytes:
-    """The rules in mosquitto's form; `%u` is the user name, which is the device's id. `readers` are user names."""
+def acl_file(fleet: FleetId, readers: Iterable[str] = (), revoked: Iterable[str] = ()) -> bytes:
+    """The rules in mosquitto's form; `%u` is the user name, which is the device's id. `readers` are user names. `revoked` devices
+    may do nothing, also within a session that they have already: a revocation list is looked at only when a session begins."""
     base = f"{ROOT}/{fleet}"
     lines = [f"user {CONTROL_USER}", f"topic readwrite {base}/#", ""]
     for reader in readers:
         lines += [f"user {reader}", f"topic read {base}/#", ""]
+    for device in revoked:
+        lines += [f"user {device}", f"topic deny {base}/#", ""]
     lines += [f"pattern read {base}/%u/{tail}" for tail in DEVICE_READS]
     lines += [f"pattern write {base}/%u/{tail}" for tail in DEVICE_WRITES]
     return ("\n".join(lines) + "\n").encode()

@@ -134,11 +134,15 @@ class Tokens:
         wanted = token_hash(token)
         with self._database.read() as session:
             found = session.execute(
-                select(Device.id, Device.token_hash).where(Device.token_hash == wanted)
+                select(Device.id, Device.token_hash, Device.revoked_at).where(Device.token_hash == wanted)
             ).first()
         if found is None or not hmac.compare_digest(found.token_hash, wanted):
             raise NotAuthenticated(
                 Reason.NOT_AUTHENTICATED, "the token belongs to no device; enrol the device again"
+            )
+        if found.revoked_at is not None:
+            raise NotAuthenticated(
+                Reason.CERTIFICATE_REVOKED, f"the identity of {found.id!r} is revoked; enrol the device again"
             )
         return DeviceId(found.id)
 

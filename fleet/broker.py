@@ -38,11 +38,14 @@ BACKOFF_MOST_S = 10.0
 GOOD_RUN_S = 30.0
 """A broker that ran this long starts the back-off anew."""
 POLL_S = 0.05
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a program of this machine reaches what listens on all addresses."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the broker is and how the control plane logs in. `v5`: it speaks MQTT 5."""
+    """Where the broker is and how the control plane logs in. `v5`: it speaks MQTT 5. `mutual`: devices and control plane show
+    certificates; then `authority` is what to trust and `certificate` what to show. `password_port` is where others log in."""
 
     kind: str
     host: str
@@ -51,6 +54,10 @@ class Endpoint:
     password: str = field(repr=False)
     tls: bool = False
     v5: bool = True
+    mutual: bool = False
+    authority: Path | None = None
+    certificate: Path | None = None
+    password_port: int | None = None
 
 
 def find_mosquitto() -> str | None:
@@ -70,30 +77,40 @@ def choose_kind(config: BrokerConfig, mosquitto: str | None) -> str:
     return "mosquitto" if mosquitto else "amqtt"
 
 
-def choose_port(config: BrokerConfig, kept: Path) -> int:
+def choose_port(host: str, port: int, kept: Path) -> int:
     """The configured port; for 0 the free one chosen the first time, because enrolled devices remember it."""
-    if config.port:
-        return config.port
+    if port:
+        return port
     try:
         port = int(kept.read_text())
     except (FileNotFoundError, ValueError):
         with socket.socket() as probe:
-            probe.bind((config.host, 0))
+            probe.bind((host, 0))
             port = int(probe.getsockname()[1])
         write_atomic(kept, str(port).encode())
     return port
 
 
-def mosquitto_config(folder: Path, host: str, port: int) -> bytes:
+@dataclass(frozen=True)
+class Tls:
+    """What mosquitto needs for TLS: the authority to trust, its own certificate with key."""
+
+    authority: Path
+    certificate: Path
+
+
+def mosquitto_config(
+    folder: Path, host: str, port: int, tls: Tls | None = None, password: tuple[int, bool] | None = None
+) -> bytes:
     """The configuration file. What is written of the session store is at most 30 s old; retained desired states are
-    published again after each reconnect, and events wait in the devices until they are acknowledged."""
+    published again after each reconnect, and events wait in the devices until they are acknowledged.
+
+    With `tls` clients of `port` show certificates. `password` is the port of a second listener with passwords, and whether
+    it has TLS.
+    """
     user = pwd.getpwuid(os.geteuid()).pw_name
     lines = [
-        f"listener {port} {host}",
-        "allow_anonymous false",
-        "use_username_as_clientid true",  # or a device could take over another one's session by its client id
-        f"password_file {folder / 'passwords'}",
-        f"acl_file {folder / 'acl'}",
+        "per_listener_settings true",
         f"user {user}",  # a change of user would lose the signal that ends it with its parent
         "persistence true",
         f"persistence_location {folder}/",
@@ -110,7 +127,37 @@ def mosquitto_config(folder: Path, host: str, port: int) -> bytes:
         "log_type warning",
         "connection_messages false",
     ]
+    if tls is None:
+        lines += [*_listener(folder, host, port), f"password_file {folder / 'passwords'}"]
+    else:
+        lines += _listener(folder, host, port) + _listener_tls(tls)
+        lines += [
+            "require_certificate true",
+            "use_identity_as_username true",
+            f"crlfile {folder / 'revoked.pem'}",
+        ]
+    if tls is not None and password is not None:
+        lines += [*_listener(folder, host, password[0]), f"password_file {folder / 'passwords'}"]
+        lines += _listener_tls(tls) if password[1] else []
     return ("\n".join(lines) + "\n").encode()
+
+
+def _listener(folder: Path, host: str, port: int) -> list[str]:
+    return [
+        f"listener {port} {host}",
+        "allow_anonymous false",
+        f"acl_file {folder / 'acl'}",
+        "use_username_as_clientid true",  # or a device could take over another one's session by its client id
+    ]
+
+
+def _listener_tls(tls: Tls) -> list[str]:
+    return [
+        f"cafile {tls.authority}",
+        f"certfile {tls.certificate}",
+        f"keyfile {tls.certificate}",
+        "tls_version tlsv1.2",
+    ]
 
 
 class Broker:
@@ -125,8 +172,10 @@ class Broker:
         command: Sequence[str] | None,
         clock: Clock,
         readers: Mapping[str, str] | None = None,
+        revocations: Callable[[], tuple[bytes, Sequence[str]]] | None = None,
     ) -> None:
-        """`readers` maps user names to passwords."""
+        """`readers` maps user names to passwords; `revocations` gives the list of certificates, PEM, and the devices."""
+        self._revocations = revocations
         self.endpoint = endpoint
         self._readers = readers or {}
         self._folder = folder
@@ -151,8 +200,7 @@ class Broker:
         :raises Transient: it does not within the deadline
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._folder / "acl", accounts.acl_file(self._fleet, self._readers), 0o600)
-        await asyncio.to_thread(self._write_passwords)
+        await asyncio.to_thread(self._write_files)
         if self._command is None:
             return
         if await self._accepts():
@@ -172,13 +220,19 @@ class Broker:
             self._task = None
 
     async def reload(self) -> None:
-        """Let the broker know the accounts as they are now."""
+        """Let the broker know accounts, revocations and its own certificate as they are now."""
         async with self._changed:
-            await asyncio.to_thread(self._write_passwords)
+            await asyncio.to_thread(self._write_files)
             if self._process is not None and self._process.returncode is None:
                 self._process.send_signal(signal.SIGHUP)
 
-    def _write_passwords(self) -> None:
+    def _write_files(self) -> None:
+        revoked: Sequence[str] = ()
+        if self._revocations is not None:
+            content, revoked = self._revocations()
+            write_atomic(self._folder / "revoked.pem", content, 0o600)
+        rules = accounts.acl_file(self._fleet, self._readers, revoked)
+        write_atomic(self._folder / "acl", rules, 0o600)
         everyone = {
             accounts.CONTROL_USER: accounts.password_hash(self.endpoint.password, self._salt),
             **{name: accounts.password_hash(word, self._salt) for name, word in self._readers.items()},
@@ -254,30 +308,53 @@ def make_broker(
     control_password: str,
     accounts_of: Callable[[], Mapping[str, str]],
     clock: Clock,
+    tls: Tls | None = None,
+    control_certificate: Path | None = None,
+    revocations: Callable[[], tuple[bytes, Sequence[str]]] | None = None,
 ) -> Broker:
-    """The broker the configuration asks for, not yet started.
+    """The broker the configuration asks for, not yet started. `tls` and `control_certificate` are for one with TLS.
 
     :raises Misconfigured: it cannot be had
     """
     mosquitto = find_mosquitto()
     kind = choose_kind(config, mosquitto)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    readers = {accounts.READER_PREFIX + name: password for name, password in config.readers.items()}
     if kind == "external":
         login = (config.username or accounts.CONTROL_USER, config.password or control_password)
         endpoint = Endpoint(kind, config.host, config.port, *login, tls=config.tls)
-        return Broker(endpoint, folder, fleet, accounts_of, None, clock)
-    port = choose_port(config, folder / "port")
-    endpoint = Endpoint(
-        kind, config.host, port, accounts.CONTROL_USER, control_password, v5=kind == "mosquitto"
-    )
+        return Broker(endpoint, folder, fleet, accounts_of, None, clock, readers, revocations)
+    port = choose_port(config.host, config.port, folder / "port")
+    host = WILDCARDS.get(config.host, config.host)
+    login = (accounts.CONTROL_USER, control_password)
     if kind == "mosquitto":
         assert mosquitto is not None
-        write_atomic(folder / "mosquitto.conf", mosquitto_config(folder, config.host, port), 0o600)
+        used = tls if config.tls else None
+        password = None
+        if used and config.password_port is not None:
+            chosen = choose_port(config.host, config.password_port, folder / "password-port")
+            password = (chosen, config.password_tls)
+        content = mosquitto_config(folder, config.host, port, used, password)
+        write_atomic(folder / "mosquitto.conf", content, 0o600)
         command = [mosquitto, "-c", str(folder / "mosquitto.conf")]
+        endpoint = Endpoint(kind, host, port, *login)
+        if used:
+            endpoint = Endpoint(
+                kind,
+                host,
+                port,
+                *login,
+                tls=True,
+                mutual=True,
+                authority=used.authority,
+                certificate=control_certificate,
+                password_port=password[0] if password else None,
+            )
     else:
         log.warning(
             "mosquitto is not installed: the broker is amqtt, which speaks MQTT 3.1.1 only, keeps nothing across a "
-            "restart and collapses past about 1,000 devices. It is for the demo; install mosquitto for anything else"
+            "restart, has no TLS and collapses past about 1,000 devices. It is for the demo; install mosquitto for "
+            "anything else"
         )
         settings = {
             "host": config.host,
@@ -286,5 +363,5 @@ def make_broker(
             "passwords": str(folder / "passwords"),
         }
         command = [sys.executable, "-m", "fleet.broker_amqtt", json.dumps(settings)]
-    readers = {accounts.READER_PREFIX + name: password for name, password in config.readers.items()}
-    return Broker(endpoint, folder, fleet, accounts_of, command, clock, readers)
+        endpoint = Endpoint(kind, host, port, *login, v5=False)
+    return Broker(endpoint, folder, fleet, accounts_of, command, clock, readers, revocations)

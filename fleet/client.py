@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,10 +37,20 @@ class ApiError(FleetError):
 
 @dataclass(frozen=True)
 class Access:
-    """Where the control plane is and the token to use."""
+    """Where the control plane is and the token to use. `authority` is a PEM file to trust instead of the system's."""
 
     url: str
     token: str = field(repr=False)
+    authority: str = ""
+
+
+def _trusting(authority: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority or None)
+    except (OSError, ssl.SSLError) as e:
+        raise Refused(
+            Reason.CONFIG_INVALID, f"the authority {authority} cannot be read ({e}); expected a PEM file"
+        ) from e
 
 
 class Client:
@@ -52,7 +63,11 @@ class Client:
         self._url = access.url.rstrip("/")
         headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
         self._http = httpx.Client(
-            base_url=f"{self._url}/api/v1", headers=headers, timeout=TIMEOUT_S, transport=transport
+            base_url=f"{self._url}/api/v1",
+            headers=headers,
+            timeout=TIMEOUT_S,
+            transport=transport,
+            verify=_trusting(access.authority) if access.url.startswith("https") else True,
         )
 
     def __enter__(self) -> Client:
@@ -87,6 +102,9 @@ class Client:
 
     def device(self, name: str) -> dict[str, Any]:
         return self._call("GET", f"/devices/{name}")
+
+    def revoke_device(self, name: str) -> None:
+        self._call("POST", f"/devices/{name}/revoke")
 
     def desired(self, device: str) -> dict[str, Any]:
         return self._call("GET", f"/devices/{device}/desired")

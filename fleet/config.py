@@ -27,10 +27,18 @@ class _Section(BaseModel):
 
 
 class Http(_Section):
-    """Where the API listens. Port 0 takes a free one."""
+    """Where the API listens. Port 0 takes a free one.
+
+    `tls`: `own` shows a certificate of the fleet's authority, `given` the files `certificate` and `key` (PEM), `off` leaves TLS to
+    a reverse proxy. `names` are further host names and addresses for the own certificate.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    tls: Literal["off", "own", "given"] = "off"
+    certificate: str = ""
+    key: str = ""
+    names: list[str] = Field(default_factory=list)
 
 
 class Broker(_Section):
@@ -38,7 +46,9 @@ class Broker(_Section):
 
     `host` is where the broker listens (or, for `external`, where it is); `advertise_host` what devices are told, by
     default the host by which they reached the API. Port 0 takes a free one and keeps it. `username` and `password` are
-    the control plane's own at an external broker. `readers` maps names to passwords: each may log in as `_reader.NAME` and
+    the control plane's own at an external broker. `tls`: devices show their certificate, at mosquitto on `port`; then
+    `password_port` is a second listener for readers and for devices without a certificate, with TLS unless `password_tls` is false,
+    and is there only where it is given. `readers` maps names to passwords: each may log in as `_reader.NAME` and
     read everything of the fleet.
     """
 
@@ -47,6 +57,8 @@ class Broker(_Section):
     port: int = Field(default=1883, ge=0, le=65535)
     advertise_host: str = ""
     tls: bool = False
+    password_port: int | None = Field(default=None, ge=0, le=65535)
+    password_tls: bool = True
     username: str = ""
     password: str = Field(default="", repr=False)
     readers: dict[Name, str] = Field(default_factory=dict, repr=False)
@@ -67,6 +79,7 @@ class Limits(_Section):
     events_days: float = Field(default=30.0, gt=0)
     desired_days: float = Field(default=30.0, gt=0)
     enrolment_token_hours: float = Field(default=24.0, gt=0)
+    certificate_days: float = Field(default=90.0, gt=0)
     receive_maximum: int = Field(default=10_000, ge=1, le=65535)
 
 
@@ -91,6 +104,11 @@ class DataDir:
         self.uploads = self.root / "uploads"
         self.broker = self.root / "broker"
         self.state_key = self.root / "keys" / "state.pem"
+        self.authority = self.root / "keys" / "authority"
+        self.root_certificate = self.authority / "root.pem"
+        self.root_key = self.root / "offline" / "root-key.pem"
+        self.server_certificate = self.root / "keys" / "server.pem"
+        self.control_certificate = self.root / "keys" / "control.pem"
         self.control_password = self.root / "keys" / "broker-password"
         self.admin_token = self.root / "admin-token"
         self.serve = self.root / "serve.json"
@@ -134,4 +152,6 @@ def load(data: DataDir) -> Config:
 
 def save(data: DataDir, config: Config) -> None:
     """Write the configuration with every default spelled out, readable by its owner only (it may hold a password)."""
-    write_atomic(data.config, tomli_w.dumps(config.model_dump(mode="json")).encode(), 0o600)
+    write_atomic(
+        data.config, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode(), 0o600
+    )

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from fleet import accounts, audit
 from fleet.auth import DEVICE_PREFIX, ENROLMENT_PREFIX, token_hash
+from fleet.certificates import Certificates
 from fleet.clock import Clock, Ids
 from fleet.db import Database
 from fleet.errors import NotFound, Refused, Taken
-from fleet.tables import Device, EnrolmentToken, EventRow, HealthRow, ResponseRow
-from wire.enrol import EnrolRequest
+from fleet.tables import Device, EnrolmentToken, EventRow, HealthRow, ResponseRow, Secret
+from wire.enrol import EnrolRequest, parts_of, token_of
 from wire.names import DeviceId
 from wire.problem import nearest
 from wire.reasons import Reason
@@ -26,17 +27,23 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class Identity:
-    """What an enrolled device gets, shown this one time."""
+    """What an enrolled device gets, shown this one time. A device with a certificate gets no token and no password."""
 
     device: DeviceId
     api_token: str
     broker_password: str
+    certificate: str
+    replaced: bool
 
 
 class Devices:
     """Enrols and shows devices."""
 
-    def __init__(self, database: Database, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, ids: Ids, certificates: Certificates | None = None
+    ) -> None:
+        """Without `certificates` every device gets a token and a password."""
+        self._certificates = certificates
         self._database = database
         self._clock = clock
         self._ids = ids
@@ -69,26 +76,32 @@ class Devices:
         with self._database.write() as session:
             session.add(row)
             audit.record(session, at, actor, "enrolment-token.create", row.id, device=device, replace=replace)
-        return row, token
+        authority = self._certificates.authority.fingerprint if self._certificates else ""
+        return row, token_of(token, authority)
 
     def tokens(self) -> list[EnrolmentToken]:
         with self._database.read() as session:
             return list(session.scalars(select(EnrolmentToken).order_by(EnrolmentToken.created_at)))
 
-    def enrol(self, request: EnrolRequest) -> Identity:
+    def enrol(self, request: EnrolRequest, mutual: bool = False) -> Identity:
         """Use the token up and make the device's identity, in one transaction: a refusal leaves the token good.
 
-        :raises Refused: the token is unknown, used or expired, or bound to another name
+        A device that sends a request gets a certificate, and with it no token; and no password where the broker's clients show
+        certificates (`mutual`). What an earlier identity of the name could do ends here.
+
+        :raises Refused: the token is unknown, used or expired, or bound to another name; or no certificate can be made
         :raises Taken: the name is enrolled and the token may not replace it
         """
         at = self._clock.wall()
-        api_token, password = DEVICE_PREFIX + self._ids.secret(), self._ids.secret()
+        api_token, password, certificate = DEVICE_PREFIX + self._ids.secret(), self._ids.secret(), ""
         with self._database.write() as session:
             token = self._valid_token(session, request.token, at)
             name = _name(token, request, self._ids)
             device = self._row(session, token, name, at)
             device.enrolled_at = at
             device.public_key = request.public_key[:64]
+            device.sealing_key = request.sealing_key[:64]
+            device.revoked_at = None
             device.labels = {**request.labels, **token.labels}
             device.token_hash = token_hash(api_token)
             device.broker_hash = accounts.password_hash(password, os.urandom(accounts.SALT_BYTES))
@@ -99,11 +112,20 @@ class Devices:
             )
             if taken.rowcount != 1:
                 raise _bad_token("has been used by another device at this moment")
+            session.execute(delete(Secret).where(Secret.device == name))
+            if self._certificates is not None:
+                self._certificates.revoke_all(session, name)
+            if self._certificates is not None and request.csr:
+                certificate = self._certificates.issue(session, name, request.csr)
+                api_token = ""  # what is stored is the hash of a secret that nobody has
+                if mutual:
+                    password, device.broker_hash = "", ""
             audit.record(session, at, f"device:{name}", "device.enrol", name, token=token.id)
-        return Identity(DeviceId(name), api_token, password)
+        return Identity(DeviceId(name), api_token, password, certificate, token.replace)
 
     def _valid_token(self, session: Session, text: str, at: float) -> EnrolmentToken:
-        token = session.scalar(select(EnrolmentToken).where(EnrolmentToken.hash == token_hash(text)))
+        secret, _ = parts_of(text)
+        token = session.scalar(select(EnrolmentToken).where(EnrolmentToken.hash == token_hash(secret)))
         if token is None:
             raise _bad_token("is not known")
         if token.used_at is not None:
@@ -138,9 +160,16 @@ class Devices:
             return device
 
     def accounts(self) -> dict[str, str]:
-        """Broker user → password hash."""
+        """Broker user → password hash, of devices that log in so."""
+        query = select(Device.id, Device.broker_hash).where(
+            Device.broker_hash != "", Device.revoked_at.is_(None)
+        )
         with self._database.read() as session:
-            return {row.id: row.broker_hash for row in session.execute(select(Device.id, Device.broker_hash))}
+            return {row.id: row.broker_hash for row in session.execute(query)}
+
+    def count(self) -> int:
+        with self._database.read() as session:
+            return int(session.scalar(select(func.count()).select_from(Device)) or 0)
 
     def events(self, name: str, after: int, limit: int, camera: str | None) -> list[EventRow]:
         """Events in the order of arrival, beginning after the row `after`; a negative `after` gives the newest ones.

@@ -153,7 +153,7 @@ class Link:
             "identifier": endpoint.username,
             "logger": log.getChild("mqtt"),
             "keepalive": 30,
-            "tls_context": ssl.create_default_context() if endpoint.tls else None,
+            "tls_context": _tls(endpoint),
             "max_inflight_messages": 1000,
         }
         if endpoint.v5:
@@ -173,6 +173,16 @@ class Link:
         properties = _properties(PacketTypes.PUBLISH)
         properties.MessageExpiryInterval = max(1, int(expires_in_s))
         return properties
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Read anew for each connection: certificates are renewed meanwhile."""
+    if not endpoint.tls:
+        return None
+    context = ssl.create_default_context(cafile=str(endpoint.authority) if endpoint.authority else None)
+    if endpoint.certificate is not None:
+        context.load_cert_chain(endpoint.certificate)
+    return context
 
 
 def _properties(packet: int) -> Any:

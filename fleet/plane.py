@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
+from fleet import authority, tls
 from fleet.auth import Tokens
 from fleet.benchmarks import Benchmarks
-from fleet.broker import Broker, make_broker
+from fleet.broker import Broker, Tls, make_broker
+from fleet.certificates import Certificates
 from fleet.checker import Checker
 from fleet.clock import Clock, Ids, RandomIds, SystemClock
 from fleet.commands import Commands
@@ -59,7 +62,13 @@ class Plane:
         self.signer: Signer = load_signer(data.state_key)
         self.objects: Objects = LocalObjects(data.objects)
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
-        self.devices = Devices(self.database, seams.clock, seams.ids)
+        self.certificates = Certificates(
+            self.database,
+            authority.load(data.authority, seams.clock),
+            seams.clock,
+            config.limits.certificate_days * authority.DAY_S,
+        )
+        self.devices = Devices(self.database, seams.clock, seams.ids, self.certificates)
         self.benchmarks = Benchmarks(self.database)
         checker = _checker(data, config, seams)
         self.registry = Registry(
@@ -85,7 +94,11 @@ class Plane:
             _password(data),
             self.devices.accounts,
             seams.clock,
+            Tls(data.root_certificate, data.server_certificate),
+            data.control_certificate,
+            lambda: (self.certificates.revocation_list(), self.certificates.revoked_devices()),
         )
+        self.on_new_certificate: Callable[[], None] = lambda: None
         self.link = Link(
             self.broker.endpoint,
             fleet_subscriptions(fleet),
@@ -100,6 +113,7 @@ class Plane:
         async with AsyncExitStack() as stack:
             stack.callback(self.database.close)
             await asyncio.to_thread(check_schema, self.database)
+            self._refresh_certificates()
             self.registry.clear_uploads()
             stack.callback(self.ingest.close)
             stack.push_async_callback(self.broker.stop)
@@ -129,10 +143,14 @@ class Plane:
             ) from e
 
     async def _maintain(self) -> None:
-        """Once an hour: forget old rows, sign anew what would expire."""
+        """Once an hour: forget old rows, sign and issue anew what would expire."""
         limits = self.config.limits
         while True:
             try:
+                await asyncio.to_thread(self.certificates.forget_old)
+                if await asyncio.to_thread(self._refresh_certificates):
+                    self.on_new_certificate()
+                await self.broker.reload()
                 gone = await asyncio.to_thread(
                     self.devices.forget_old, limits.history_days, limits.events_days
                 )
@@ -143,6 +161,9 @@ class Plane:
             except Exception:
                 log.exception("maintenance failed; it is tried again in an hour")
             await asyncio.sleep(MAINTENANCE_S)
+
+    def _refresh_certificates(self) -> bool:
+        return tls.refresh(self.data, self.config, self.certificates.authority, self.clock.wall())
 
     def _answered(self, device: str, response: Response) -> None:
         self.commands.answered(device, response)

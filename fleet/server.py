@@ -15,6 +15,7 @@ from typing import IO
 
 import uvicorn
 
+from fleet import tls
 from fleet.app import make_app
 from fleet.config import Config, DataDir, Http, load
 from fleet.errors import Misconfigured, Taken
@@ -62,16 +63,7 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
     with _only_one(data), _listening(config.http) as listener:
         plane = Plane(data, config, seams)
         async with plane:
-            server = _Server(
-                uvicorn.Config(
-                    make_app(plane),
-                    log_level="warning",
-                    access_log=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=GRACEFUL_S,
-                    timeout_keep_alive=KEEP_ALIVE_S,
-                )
-            )
+            server = _Server(_web(plane))
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
             try:
                 await _run(server, serving, stop, plane, listener)
@@ -79,6 +71,29 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
                 data.serve.unlink(missing_ok=True)
                 server.should_exit = True
                 await asyncio.gather(serving, return_exceptions=True)
+
+
+def _web(plane: Plane) -> uvicorn.Config:
+    """The web server's settings; its certificate is read again when the control plane has made a new one.
+
+    :raises Misconfigured: a given certificate cannot be used
+    """
+    secure = plane.config.http.tls != "off"
+    config = uvicorn.Config(
+        make_app(plane),
+        http=tls.PeerProtocol if secure else "auto",
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACEFUL_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    if secure:
+        context = tls.server_context(plane.data, plane.config)
+        plane.on_new_certificate = lambda: tls.load_server_certificate(context, plane.data, plane.config)
+        config.load()
+        config.ssl = context
+    return config
 
 
 async def _run(
@@ -102,11 +117,13 @@ def _announce(plane: Plane, listener: socket.socket) -> None:
     shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
     told = {
         "pid": os.getpid(),
-        "url": f"http://{shown}:{port}",
+        "url": f"{'http' if plane.config.http.tls == 'off' else 'https'}://{shown}:{port}",
+        "authority": str(plane.data.root_certificate) if plane.config.http.tls == "own" else "",
         "http_port": port,
         "broker": endpoint.kind,
         "broker_host": endpoint.host,
-        "broker_port": endpoint.port,
+        "broker_port": endpoint.password_port or endpoint.port,
+        "device_port": endpoint.port,
         "broker_pid": plane.broker.pid,
         "fleet": plane.fleet,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet import authority, tls
 from fleet.auth import Role, Tokens
 from fleet.clock import Clock, Ids
 from fleet.config import Config, DataDir, load, save
@@ -42,6 +43,8 @@ def init(root: Path, config: Config, clock: Clock, ids: Ids) -> Made:
     else:
         save(data, config)
     create_key(data.state_key)
+    authority.create(data.authority, data.root_key, config.fleet, clock)
+    tls.refresh(data, config, authority.load(data.authority, clock), clock.wall())
     if not data.control_password.exists():
         write_atomic(data.control_password, ids.secret().encode(), 0o600)
     migrate(data.database_url(config))

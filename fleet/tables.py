@@ -53,6 +53,8 @@ class Device(Base):
     created_at: Mapped[float] = mapped_column(Float)
     enrolled_at: Mapped[float] = mapped_column(Float)
     public_key: Mapped[str] = mapped_column(String(64), default="")
+    sealing_key: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    revoked_at: Mapped[float | None] = mapped_column(Float)
     labels: Mapped[dict[str, str]]
     token_hash: Mapped[str] = mapped_column(HASH, unique=True)
     broker_hash: Mapped[str] = mapped_column(String(200))
@@ -64,6 +66,30 @@ class Device(Base):
     reported_at: Mapped[float | None] = mapped_column(Float)
     health: Mapped[dict[str, Any] | None]
     health_at: Mapped[float | None] = mapped_column(Float)
+
+
+class Certificate(Base):
+    """A device's certificate. Rows stay until the certificate is over."""
+
+    __tablename__ = "certificates"
+
+    serial: Mapped[str] = mapped_column(String(64), primary_key=True)
+    device: Mapped[str] = mapped_column(NAME, index=True)
+    issued_at: Mapped[float] = mapped_column(Float)
+    not_after: Mapped[float] = mapped_column(Float, index=True)
+    revoked_at: Mapped[float | None] = mapped_column(Float)
+
+
+class Secret(Base):
+    """A secret of a device, sealed to the device's key: nothing here can open it."""
+
+    __tablename__ = "secrets"
+
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    sealed: Mapped[str] = mapped_column(Text)
+    set_at: Mapped[float] = mapped_column(Float)
+    set_by: Mapped[str] = mapped_column(NAME)
 
 
 class EnrolmentToken(Base):

@@ -98,6 +98,10 @@ class Reason(str, Enum):
     NOT_ALLOWED = "not-allowed"
     NOT_FOUND = "not-found"
     TOKEN_INVALID = "token-invalid"
+    CERTIFICATE_INVALID = "certificate-invalid"
+    CERTIFICATE_REVOKED = "certificate-revoked"
+    AUTHORITY_MISMATCH = "authority-mismatch"
+    SECRET_UNREADABLE = "secret-unreadable"
     NAME_TAKEN = "name-taken"
     NO_RESPONSE = "no-response"
     BROKER_UNAVAILABLE = "broker-unavailable"
@@ -196,6 +200,10 @@ TEXTS: dict[Reason, str] = {
     Reason.NOT_ALLOWED: "The token's role or device does not allow this. Use a token with the right role.",
     Reason.NOT_FOUND: "The control plane knows nothing of that name. List what there is.",
     Reason.TOKEN_INVALID: "The enrolment token is unknown, used up or expired. Make a new one: `outrider fleet token create`.",
+    Reason.CERTIFICATE_INVALID: "The certificate or the request for one cannot be used. Enrol the device again.",
+    Reason.CERTIFICATE_REVOKED: "The identity of this device has been revoked. If it was not meant, enrol it again with a token made with --replace.",
+    Reason.AUTHORITY_MISMATCH: "The server's authority is not the one the enrolment token names: somebody may stand in between. Check the URL; do not use another token here before.",
+    Reason.SECRET_UNREADABLE: "A secret of the desired state is missing or was not sealed to this device's key. Set it again: `outrider fleet device secret set`.",
     Reason.NAME_TAKEN: "The name belongs to something else already. Choose another, or allow the replacement.",
     Reason.NO_RESPONSE: "The device did not answer before the deadline. See whether it is online, then ask again.",
     Reason.BROKER_UNAVAILABLE: "The MQTT broker cannot be reached. The control plane keeps trying; see its log.",

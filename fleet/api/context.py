@@ -9,8 +9,10 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 from fleet.auth import Principal, Role, bearer
-from fleet.errors import Refused, TooMuch
+from fleet.errors import NotAuthenticated, Refused, TooMuch
 from fleet.plane import Plane
+from fleet.tls import PEER
+from wire import proof
 from wire.names import DeviceId
 from wire.reasons import Reason
 
@@ -39,7 +41,20 @@ Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
 
 
 def _device(request: Request, plane: PlaneDep) -> DeviceId:
-    return plane.tokens.device(bearer(request.headers.get("authorization")))
+    """By certificate, by a token the device has signed, or by the token it was given; two of them must agree."""
+    header = request.headers.get("authorization")
+    der = request.scope.get(PEER)
+    shown = plane.certificates.by_certificate(der) if der else None
+    if shown is not None and header is None:
+        return shown
+    token = bearer(header)
+    signed = token.startswith(proof.PREFIX)
+    device = plane.certificates.by_token(token) if signed else plane.tokens.device(token)
+    if shown not in (None, device):
+        raise NotAuthenticated(
+            Reason.WRONG_DEVICE, f"the certificate is of {shown!r}, the token of {device!r}"
+        )
+    return device
 
 
 AskingDevice = Annotated[DeviceId, Depends(_device)]

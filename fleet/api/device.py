@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from fleet.api.context import AskingDevice, PlaneDep, json_body
 from fleet.api.problems import problem_response
@@ -26,9 +26,13 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
     """Trade a one-time token for an identity. The body is `wire.enrol.EnrolRequest`."""
     body = read(enrol.EnrolRequest, await json_body(request, plane.config.limits.body_bytes))
-    identity = await asyncio.to_thread(plane.devices.enrol, body)
-    await plane.broker.reload()
     endpoint = plane.broker.endpoint
+    identity = await asyncio.to_thread(plane.devices.enrol, body, endpoint.mutual)
+    if identity.replaced or identity.broker_password:
+        await plane.broker.reload()
+    port = endpoint.port
+    if endpoint.mutual and identity.broker_password:
+        port = endpoint.password_port or endpoint.port
     host = plane.config.broker.advertise_host or (
         endpoint.host if endpoint.kind == "external" else request.url.hostname or endpoint.host
     )
@@ -38,14 +42,30 @@ async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
         api_token=identity.api_token,
         broker=enrol.Broker(
             host=host,
-            port=endpoint.port,
+            port=port,
             username=identity.device,
             password=identity.broker_password,
             tls=endpoint.tls,
         ),
         state_keys=plane.signer.state_keys,
+        certificate=identity.certificate,
+        authority=plane.certificates.authority.root_pem if identity.certificate else "",
     )
     return JSONResponse(answer.to_json(), 201, {"Cache-Control": "no-store"})
+
+
+@router.get("/authority", response_class=PlainTextResponse)
+def authority(plane: PlaneDep) -> str:
+    """The authority whose certificates this fleet uses, PEM. Public; an enrolment token says whether it is the right one."""
+    return plane.certificates.authority.root_pem
+
+
+@router.post("/device/certificate", response_model=None, status_code=201)
+async def renew_certificate(request: Request, plane: PlaneDep, device: AskingDevice) -> JSONResponse:
+    """Another certificate for the device that asks. The body is `wire.enrol.CertificateRequest`."""
+    body = read(enrol.CertificateRequest, await json_body(request, plane.config.limits.body_bytes))
+    chain = await asyncio.to_thread(plane.certificates.renew, device, body.csr)
+    return JSONResponse(enrol.CertificateResponse(certificate=chain).to_json(), 201)
 
 
 @router.get("/device/desired", response_model=None)

@@ -18,6 +18,7 @@ def device(row: Device, full: bool = False) -> dict[str, Any]:
         "presence_at": row.presence_at,
         "last_seen_at": row.last_seen_at,
         "enrolled_at": row.enrolled_at,
+        "revoked_at": row.revoked_at,
         "agent_version": row.agent_version,
         "revision": reported.get("revision"),
         "phase": reported.get("phase"),

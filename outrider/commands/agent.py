@@ -22,6 +22,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     enroll.add_argument("--device", help="the name to ask for; the token may already hold one")
     enroll.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    enroll.add_argument(
+        "--public-authorities",
+        action="store_true",
+        help="trust the system's authorities too: a proxy before the control plane has a certificate of theirs",
+    )
+    enroll.add_argument(
+        "--allow-http", action="store_true", help="send the token without TLS, in a network that is trusted"
+    )
     enroll.add_argument("--force", action="store_true", help="replace the identity this device has")
     status = commands.add_parser("status", help="what the running agent says of itself")
     status.add_argument("--json", action="store_true", help="the whole document")
@@ -75,9 +83,8 @@ def _run(config: Any, _arguments: argparse.Namespace) -> int:
 
 
 def _enroll(config: Any, arguments: argparse.Namespace) -> int:
-    import httpx
-
     from agent import enrol, identity
+    from agent.clock import SystemClock
 
     config.make_directories()
     if identity.load(config.state_dir) is not None and not arguments.force:
@@ -86,13 +93,18 @@ def _enroll(config: Any, arguments: argparse.Namespace) -> int:
     labels = dict(label.partition("=")[::2] for label in arguments.label)
     token = sys.stdin.readline().strip() if arguments.token == "-" else arguments.token
 
-    async def work() -> identity.Identity:
-        async with httpx.AsyncClient() as client:
-            return await enrol.enrol(
-                client, arguments.url, token, config.state_dir, device=arguments.device, labels=labels
-            )
-
-    who = asyncio.run(work())
+    who = asyncio.run(
+        enrol.enrol(
+            arguments.url,
+            token,
+            config.state_dir,
+            SystemClock(assume_synced=config.clock_synced),
+            device=arguments.device,
+            labels=labels,
+            public_authorities=arguments.public_authorities,
+            allow_http=arguments.allow_http,
+        )
+    )
     print(f"enrolled as {who.device} of fleet {who.fleet}")
     return 0
 

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from fleet.client import Access, Client
+    from fleet.config import DataDir, Http
 
 URL_VARIABLE = "OUTRIDER_FLEET_URL"
 TOKEN_VARIABLE = "OUTRIDER_FLEET_TOKEN"
+AUTHORITY_VARIABLE = "OUTRIDER_FLEET_AUTHORITY"
 FOLLOW_S = 1.0
 OUTPUT_CHARACTERS = 80
 """One output of an event in the list of events; --json shows all of it."""
@@ -73,7 +75,21 @@ def _configure_server(commands: Commands) -> None:
     init.add_argument("dir", type=Path)
     init.add_argument("--fleet", default="default", help="the fleet's name, part of every topic")
     init.add_argument("--port", type=int, default=8080, help="where the API will listen")
-    init.add_argument("--broker-port", type=int, default=1883)
+    init.add_argument("--broker-port", type=int, help="8883, or 1883 with --no-tls")
+    init.add_argument(
+        "--name", action="append", default=[], help="a host name or address devices use; may be repeated"
+    )
+    init.add_argument(
+        "--no-tls",
+        action="store_true",
+        help="passwords instead of certificates, and HTTP: for a trusted network",
+    )
+    init.add_argument(
+        "--renew-authority",
+        type=Path,
+        metavar="ROOT_KEY",
+        help="sign the issuing authority anew with the root's key",
+    )
     init.add_argument("--host", default="127.0.0.1", help="the address to listen on, 0.0.0.0 for all")
     init.add_argument(
         "--migrate", action="store_true", help="bring an existing directory's database up to date"
@@ -95,6 +111,8 @@ def _configure_devices(commands: Commands) -> None:
     device = _group(commands, "device", "devices: what they are and what they should do")
     _remote(device, "list", "every device", _device_list)
     _remote(device, "show", "one device", _device_show).add_argument("device")
+    revoke = _remote(device, "revoke", "end the identity of a device that was lost or stolen", _device_revoke)
+    revoke.add_argument("device")
     desired = _group(device, "desired", "the desired state of a device")
     _remote(desired, "get", "the newest desired state", _desired_get).add_argument("device")
     put = _remote(desired, "set", "make a new revision", _desired_set)
@@ -125,6 +143,9 @@ def _remote(commands: Commands, name: str, text: str, action: Any) -> argparse.A
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("--url", help=f"the control plane; also {URL_VARIABLE}")
     parser.add_argument("--token", help=f"the API token; also {TOKEN_VARIABLE}")
+    parser.add_argument(
+        "--authority", help=f"a PEM file to trust instead of the system's; also {AUTHORITY_VARIABLE}"
+    )
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.set_defaults(action=_with_client, remote=action)
     return parser
@@ -147,37 +168,45 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace) -> int:
+    from fleet import authority
     from fleet.clock import RandomIds, SystemClock
     from fleet.config import Broker, Config, DataDir, Http
     from fleet.setup import init
 
+    secure = not args.no_tls
+    port = args.broker_port if args.broker_port is not None else 8883 if secure else 1883
     config = Config(
         fleet=args.fleet,
-        http=Http(host=args.host, port=args.port),
-        broker=Broker(host=args.host, port=args.broker_port),
+        http=Http(host=args.host, port=args.port, tls="own" if secure else "off", names=args.name),
+        broker=Broker(host=args.host, port=port, tls=secure),
     )
     made = init(args.dir, config, SystemClock(), RandomIds())
     data = DataDir(args.dir)
+    if args.renew_authority is not None:
+        authority.renew(data.authority, args.renew_authority, made.config.fleet, SystemClock())
+        print(f"{data.authority / 'issuing.pem'} is signed anew; restart the control plane")
     if not made.admin_token:
         print(f"{data.root} was there already; its database is up to date")
         return 0
     print(f"control plane of fleet {made.config.fleet} made in {data.root}")
     print(f"admin token, shown once and kept in {data.admin_token}: {made.admin_token}")
     if not args.no_user_config:
-        print(
-            f"this user's commands use it: {_save_access(data.root, made.config.http.port, made.admin_token)}"
-        )
-    print(f"back up {data.state_key}: devices trust nothing that another key has signed")
+        print(f"this user's commands use it: {_save_access(data, made.config.http, made.admin_token)}")
+    print(f"back up {data.root / 'keys'}: devices trust nothing that other keys have signed")
+    print(
+        f"take offline: move {data.root_key} to a medium that is kept in a safe. Devices trust what it signs; it is needed\n"
+        f"  only every five years: outrider fleet init {data.root} --renew-authority {data.root_key.name}"
+    )
     return 0
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from fleet.config import Http
     from fleet.server import configured, serve
 
     _log_to_stderr(logging.INFO if args.verbose else logging.WARNING)
     data, config = configured(args.dir, None, args.broker_port)
-    http = Http(host=args.host or config.http.host, port=config.http.port if args.port is None else args.port)
+    port = config.http.port if args.port is None else args.port
+    http = config.http.model_copy(update={"host": args.host or config.http.host, "port": port})
     asyncio.run(serve(data, config.model_copy(update={"http": http})))
     return 0
 
@@ -208,14 +237,17 @@ def _user_config() -> Path:
     return Path(base) / "outrider" / "fleet.toml"
 
 
-def _save_access(root: Path, port: int, token: str) -> Path:
+def _save_access(data: DataDir, http: Http, token: str) -> Path:
     import tomli_w
 
     from fleet.files import write_atomic
 
     path = _user_config()
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"url": f"http://127.0.0.1:{port}", "token": token, "data_dir": str(root)}
+    scheme = "http" if http.tls == "off" else "https"
+    content = {"url": f"{scheme}://127.0.0.1:{http.port}", "token": token, "data_dir": str(data.root)}
+    if http.tls == "own":
+        content["authority"] = str(data.root_certificate)
     write_atomic(path, tomli_w.dumps(content).encode(), 0o600)
     return path
 
@@ -236,7 +268,8 @@ def _access(args: argparse.Namespace) -> Access:
             f"no {missing} of a control plane; give --{missing.lower()}, set "
             f"{URL_VARIABLE if not url else TOKEN_VARIABLE}, or run `outrider fleet init DIR`",
         )
-    return Access(str(url), str(token))
+    authority = args.authority or os.environ.get(AUTHORITY_VARIABLE) or saved.get("authority") or ""
+    return Access(str(url), str(token), str(authority))
 
 
 def _saved() -> dict[str, Any]:
@@ -314,6 +347,14 @@ def _device_show(args: argparse.Namespace, client: Client) -> int:
         print(
             f"  {name}: {camera.get('fps', 0):.1f} fps, {camera.get('results')} results, blind {blind:.1f} s"
         )
+    return 0
+
+
+def _device_revoke(args: argparse.Namespace, client: Client) -> int:
+    client.revoke_device(args.device)
+    print(
+        f"{args.device}: revoked; enrol it again with `outrider fleet token create --device {args.device} --replace`"
+    )
     return 0
 
 

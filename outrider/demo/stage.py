@@ -85,12 +85,14 @@ class Stage:
         )
         if readers:
             config = load(DataDir(data))
-            broker = config.broker.model_copy(update={"readers": readers})
+            # Readers log in on this machine only, with their password and without TLS.
+            changes = {"readers": readers, "password_port": 0, "password_tls": False}
+            broker = config.broker.model_copy(update=changes)
             save(DataDir(data), config.model_copy(update={"broker": broker}))
         self.processes.start("control-plane", ["fleet", "serve", str(data)], self._environment)
         self.plane = self.wait("the control plane", lambda: _read(data / "serve.json"))
         token = (data / "admin-token").read_text().strip()
-        self.client = Client(Access(self.plane["url"], token))
+        self.client = Client(Access(self.plane["url"], token, self.plane["authority"]))
 
     def enrol(self) -> None:
         """Enrol the agent with a one-time token."""

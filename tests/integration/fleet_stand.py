@@ -55,12 +55,15 @@ def eventually(probe: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
 class Stand:
     """A running control plane in a directory."""
 
-    def __init__(self, root: Path, broker: str = "mosquitto", scripted: bool = True) -> None:
+    def __init__(
+        self, root: Path, broker: str = "mosquitto", scripted: bool = True, secure: bool = False
+    ) -> None:
+        """`secure`: HTTPS, and certificates at the broker."""
         self.data = DataDir(root)
         config = Config(
             fleet="lab",
-            http=Http(port=0),
-            broker=Broker(kind=broker, port=0),
+            http=Http(port=0, tls="own" if secure else "off"),
+            broker=Broker(kind=broker, port=0, tls=secure),
             limits=Limits(check_wall_s=20.0 if scripted else 180.0, body_bytes=200_000),
         )
         self.admin_token = init(root, config, SystemClock(), RandomIds()).admin_token
@@ -81,7 +84,7 @@ class Stand:
         return str(self.told["url"])
 
     def client(self, token: str | None = None) -> Client:
-        return Client(Access(self.url, self.admin_token if token is None else token))
+        return Client(Access(self.url, self.admin_token if token is None else token, self.told["authority"]))
 
     def get(self, path: str, token: str | None = None, **headers: str) -> httpx.Response:
         headers["Authorization"] = f"Bearer {token or self.admin_token}"

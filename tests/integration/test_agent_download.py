@@ -12,6 +12,7 @@ import pytest
 
 from agent import identity
 from agent.backoff import Backoff
+from agent.clock import SystemClock
 from agent.download import Downloader, desired_state
 from agent.enrol import enrol
 from agent.errors import ArtifactRefused, EnrolRefused, Transient
@@ -144,15 +145,17 @@ def test_the_desired_state_is_polled(plane: ControlPlane) -> None:
 
 def test_enrolment_writes_an_identity_and_a_used_token_none(plane: ControlPlane, tmp_path: Path) -> None:
     async def main() -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            with pytest.raises(EnrolRefused, match="used up"):
-                await enrol(client, plane.url, "another-token", tmp_path)
-            assert identity.load(tmp_path) is None
-            made = await enrol(client, plane.url, "one-time-token", tmp_path, labels={"site": "a"})
-            assert identity.load(tmp_path) == made
-            with pytest.raises(Transient, match="cannot be reached"):
-                await enrol(client, "http://127.0.0.1:1", "one-time-token", tmp_path)
+        clock = SystemClock(assume_synced=True)
+        with pytest.raises(EnrolRefused, match="used up"):
+            await enrol(plane.url, "another-token", tmp_path, clock)
+        assert identity.load(tmp_path) is None
+        made = await enrol(plane.url, "one-time-token", tmp_path, clock, labels={"site": "a"})
+        assert identity.load(tmp_path) == made
+        with pytest.raises(Transient, match="cannot be reached"):
+            await enrol("http://127.0.0.1:1", "one-time-token", tmp_path, clock)
 
     asyncio.run(main())
     assert plane.enrolments[-1]["labels"] == {"site": "a"}
     assert plane.enrolments[-1]["public_key"]
+    assert plane.enrolments[-1]["csr"].startswith("-----BEGIN CERTIFICATE REQUEST")
+    assert "PRIVATE" not in str(plane.enrolments)

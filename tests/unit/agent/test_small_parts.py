@@ -18,6 +18,7 @@ from agent.commands import Commands
 from agent.errors import ConfigRefused, Degraded
 from agent.intake import Intake
 from agent.journal import Journal, Outcome
+from agent.keys import FileKeys
 from agent.notify import Notifier
 from agent.trust import Gate, SignedNonsense
 from tests.unit.agent.clocks import ManualClock
@@ -90,10 +91,13 @@ def test_a_damaged_identity_says_what_to_do(tmp_path: Path) -> None:
         identity.load(tmp_path)
 
 
-def test_the_device_key_is_made_once(tmp_path: Path) -> None:
-    first, second = identity.device_key(tmp_path), identity.device_key(tmp_path)
-    assert dsse.public_bytes(first) == dsse.public_bytes(second)
-    assert (tmp_path / "device-key.pem").stat().st_mode & 0o777 == 0o600
+def test_the_devices_keys_are_made_once_and_are_private(tmp_path: Path) -> None:
+    first, second = FileKeys(tmp_path), FileKeys(tmp_path)
+    assert first.signing_public() == second.signing_public()
+    assert first.sealing_public() == second.sealing_public()
+    assert "PRIVATE" not in first.request()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def document(revision: int, **parts: object) -> Desired:
