@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,6 @@ from wire.errors import Malformed, WireError
 from wire.problem import nearest
 from wire.reasons import Reason
 
-log = logging.getLogger(__name__)
-
 NICE = 10
 """The cameras come first."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -37,11 +36,13 @@ class Bench:
         running: Callable[[], Desired | None],
         store: Store,
         cache_dir: Path,
+        run_dir: Path,
         python: Sequence[str] = (sys.executable,),
     ) -> None:
         self._running = running
         self._store = store
         self._cache_dir = cache_dir
+        self._run_dir = run_dir
         self._python = tuple(python)
         self._busy = ""
 
@@ -99,27 +100,36 @@ class Bench:
         raise Refused(Reason.UNKNOWN_REFERENCE, f"{words}; {hint}" if hint else words)
 
     async def _measure(self, command: Sequence[str], deadline_s: float) -> dict[str, Any]:
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-        except OSError as e:
-            raise Degraded(Reason.BENCH_FAILED, f"the benchmark cannot be started: {e}") from e
-        try:
-            output, _ = await asyncio.wait_for(child.communicate(), deadline_s)
-        except asyncio.TimeoutError:
-            raise Degraded(
-                Reason.BENCH_FAILED,
-                f"the benchmark was not done within {deadline_s:g} s; ask for fewer seconds, batches or cameras",
-            ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()  # its own children die with it
-            await child.wait()
-        return _figures(output, child.returncode)
+        with contextlib.ExitStack() as stack:
+            try:
+                # A child that is killed leaves its scratch behind: it lies in here.
+                scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=self._run_dir))
+                child = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env={**os.environ, "TMPDIR": scratch},
+                )
+            except OSError as e:
+                raise Degraded(Reason.BENCH_FAILED, f"the benchmark cannot be started: {e}") from e
+            return await _answer(child, deadline_s)
+
+
+async def _answer(child: asyncio.subprocess.Process, deadline_s: float) -> dict[str, Any]:
+    """What it prints; it has ended when this returns, whatever happens."""
+    try:
+        output, _ = await asyncio.wait_for(child.communicate(), deadline_s)
+    except asyncio.TimeoutError:
+        raise Degraded(
+            Reason.BENCH_FAILED,
+            f"the benchmark was not done within {deadline_s:g} s; ask for fewer seconds, batches or cameras",
+        ) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()  # its own children die with it
+        await child.wait()
+    return _figures(output, child.returncode)
 
 
 def _figures(output: bytes, status: int | None) -> dict[str, Any]:

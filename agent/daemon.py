@@ -142,7 +142,9 @@ class Agent:
             clock,
         )
         self._strain = Strain(self._device, self._gpus, limits)
-        self._bench = Bench(lambda: self._updater.status.running, store, config.state_dir / "engine-cache")
+        self._bench = Bench(
+            lambda: self._updater.status.running, store, config.state_dir / "engine-cache", config.run_dir
+        )
         self._commands = Commands(self._gate.open_command, self._handlers(), self._out.response)
         self._link = Link(
             identity.broker,

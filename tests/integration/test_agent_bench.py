@@ -38,7 +38,7 @@ def bench(tmp_path: Path, program: str = ANSWERS) -> Bench:
     running = Desired.model_validate(
         {"device": "d", "revision": 1, "issued_at": 1.0, "models": {"cap": {"digest": DIGEST}}}
     )
-    return Bench(lambda: running, store, tmp_path, (sys.executable, "-c", program))
+    return Bench(lambda: running, store, tmp_path, tmp_path, (sys.executable, "-c", program))
 
 
 def reason_of(bench: Bench, **arguments: object) -> Reason:
@@ -70,6 +70,12 @@ def test_the_childs_own_reason_is_told(tmp_path: Path) -> None:
 
 def test_a_crash_is_told(tmp_path: Path) -> None:
     assert reason_of(bench(tmp_path, CRASHES), model="cap") is Reason.BENCH_FAILED
+
+
+def test_one_that_takes_too_long_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
+    leaving = f"import tempfile; tempfile.mkdtemp(); {HANGS}"
+    assert reason_of(bench(tmp_path, leaving), model="cap", deadline_s=5.0) is Reason.BENCH_FAILED
+    assert list(tmp_path.glob("bench-*")) == []
 
 
 def test_a_second_one_waits_its_turn(tmp_path: Path) -> None:
