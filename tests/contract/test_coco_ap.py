@@ -21,6 +21,8 @@ from runtime.model import families
 from runtime.model.pack import PackOptions, pack
 from runtime.model.session import LoadOptions
 
+LIVE_COST = 0.2
+"""AP that bytes in the slot may cost, in points of a hundred."""
 TOLERANCE = 0.3
 """Of AP and AP50, in points of a hundred, against independent decoders on other arithmetic."""
 
@@ -75,18 +77,31 @@ def test_average_precision_is_that_of_independent_decoders(name: str, truth: Tru
     }
 
 
-def _pack(onnx: Path, entry: dict[str, Any], tmp_path: Path) -> Path:
+@pytest.mark.skipif(not ENTRIES, reason=f"no {EXPECTED}; OUTRIDER_ASSETS names the folder")
+@pytest.mark.parametrize("name", sorted(ENTRIES) or ["none"])
+def test_the_live_path_costs_next_to_nothing(name: str, truth: Truth, tmp_path: Path) -> None:
+    """A device resizes bytes, half a grey level away from a resize of floats, which is the exact path here."""
+    entry = ENTRIES[name]
+    package = _pack(ASSETS / entry["file"], entry, tmp_path, exact="float")
+    exact = _average_precision(package, truth, tmp_path)
+    live = _average_precision(package, truth, tmp_path, exact=False)
+    cost = {key: exact[key] - live[key] for key in ("AP", "AP50")}
+    print(f"{name}: the live path costs {cost['AP']:+.2f} AP, {cost['AP50']:+.2f} AP50")
+    assert cost["AP"] <= LIVE_COST
+
+
+def _pack(onnx: Path, entry: dict[str, Any], tmp_path: Path, exact: str | None = None) -> Path:
     labels = entry["labels"]
     if isinstance(labels, str) and (ASSETS / labels).is_file():
         labels = str(ASSETS / labels)
-    options = PackOptions(family=entry["family"], labels=labels, no_golden=True)
+    options = PackOptions(family=entry["family"], labels=labels, no_golden=True, exact=exact)
     return pack(onnx, tmp_path / "model.pkg", options, LoadOptions(cache_dir=tmp_path)).directory
 
 
-def _average_precision(package: Path, truth: Truth, cache: Path) -> dict[str, float]:
+def _average_precision(package: Path, truth: Truth, cache: Path, exact: bool = True) -> dict[str, float]:
     from pycocotools.cocoeval import COCOeval
 
-    found = _detections(package, truth, cache)
+    found = _detections(package, truth, cache, exact)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth.coco, truth.coco.loadRes(found), "bbox")
         evaluation.evaluate()
@@ -95,11 +110,11 @@ def _average_precision(package: Path, truth: Truth, cache: Path) -> dict[str, fl
     return {"AP": 100 * float(evaluation.stats[0]), "AP50": 100 * float(evaluation.stats[1])}
 
 
-def _detections(package: Path, truth: Truth, cache: Path) -> list[dict[str, Any]]:
+def _detections(package: Path, truth: Truth, cache: Path, exact: bool) -> list[dict[str, Any]]:
     """In COCO's result form; classes that the annotations do not know are left out."""
     categories = {entry["name"]: entry["id"] for entry in truth.coco.dataset["categories"]}
     found = []
-    with outrider.load(package, evaluation=True, cache_dir=cache) as model:
+    with outrider.load(package, exact=exact, evaluation=True, cache_dir=cache) as model:
         assert categories.keys() & set(model.labels), "labels and annotations share no name"
         for image in truth.coco.dataset["images"]:
             result = model.predict(truth.picture(image["file_name"]))

@@ -6,11 +6,14 @@ A module's entry point names an object that fulfils `runtime.model.families.fami
 from __future__ import annotations
 
 import importlib
+import logging
 
 from runtime.errors import ModelRefused
 from runtime.model.families.family import Family, Graph, Match
 from wire.problem import nearest
 from wire.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "outrider.families"
 
@@ -65,8 +68,22 @@ def get(name: str) -> Family:
 
 
 def recognise(graph: Graph) -> list[Match]:
-    """What the graph may be, in the order of the registry; more than one match is for a person to decide."""
-    return [match for name in names() if (match := get(name).recognise(graph)) is not None]
+    """What the graph may be, in the order of the registry; more than one match is for a person to decide.
+
+    A family of another distribution that cannot be imported is passed over, with a warning.
+    """
+    matches = []
+    for name in names():
+        try:
+            match = get(name).recognise(graph)
+        except ModelRefused as e:
+            if name in BUILT_IN:
+                raise
+            logger.warning("a family is passed over: %s", e)
+            continue
+        if match is not None:
+            matches.append(match)
+    return matches
 
 
 def _others() -> dict[str, str]:

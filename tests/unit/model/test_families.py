@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.metadata
 
 import numpy as np
 import pytest
@@ -61,9 +62,11 @@ FACES = {
     "movenet": graph((1, 1, 17, 3)),
     "movenet several": graph((1, 6, 56)),
 }
+FACES["db"] = dataclasses.replace(graph((1, 1, SIZE, SIZE)), makers={"out0": "Sigmoid"})
+GRAPHS["ctc"] = graph((1, 10, 13), metadata={"character": "\n".join("ABCDEFGHIJKL")})
 """As above, of one class."""
 GRAPHS |= FACES
-WITHOUT_BOXES = {"classifier", "embedding", "segmentation"}
+WITHOUT_BOXES = {"classifier", "embedding", "segmentation", "ctc"}
 LOGITS = {"rfdetr", "rfdetr segment", "rtdetr"}
 """Where a score of 0 is no logit of 0."""
 WITH_BOXES = sorted(name for name in GRAPHS if name.split()[0] not in WITHOUT_BOXES and name not in LOGITS)
@@ -78,7 +81,7 @@ def loaded(name, found=None, **decode):
     found = found or GRAPHS[name]
     family = families.get(family_of(name))
     match = family.recognise(found)
-    labels = () if name == "embedding" else match.labels if name in FACES else ("cat", "dog")
+    labels = () if name in ("embedding", "ctc") else match.labels if name in FACES else ("cat", "dog")
     spec = ModelSpec("m", match.task, family.name, match.input, match.decode, labels)
     options = {**match.decode.options, **decode.pop("options", {})}
     spec = dataclasses.replace(spec, decode=dataclasses.replace(spec.decode, **decode, options=options))
@@ -95,7 +98,7 @@ def test_a_graph_is_recognised_as_its_family_alone(name):
     assert [match.family for match in families.recognise(GRAPHS[name])] == [family_of(name)]
 
 
-@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"embedding"}))
+@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"embedding", "ctc"}))
 def test_why_a_family_was_chosen_is_said(name):
     (match,) = families.recognise(GRAPHS[name])
     assert match.classes == (1 if name in FACES else 80 if name == "rtdetr finished" else 2)
@@ -467,3 +470,80 @@ def test_a_segmentation_export_is_not_taken_for_a_detector():
 def test_an_unknown_family_names_the_nearest():
     with pytest.raises(ModelRefused, match="did you mean 'yolox'"):
         families.get("yolx")
+
+
+def test_a_line_of_text_grows_from_its_core_and_points_along_the_writing():
+    (output,) = empty("db")
+    output[0, 0, 30:35, 10:40] = 0.9
+    decoder, geometry = loaded("db")
+    (answer,) = decoder([output], [geometry])
+    x, y, w, h, angle = answer.oriented[0]
+    assert (x, y) == pytest.approx((49, 64), abs=2)
+    core_w, core_h = (
+        30,
+        5,
+    )  # the core one pixel larger by the dilation, both then grown by area x 1.6 / half the circumference
+    grown = core_w * core_h * 1.6 / (core_w + core_h)
+    assert (w, h) == pytest.approx((2 * (core_w + grown), 2 * (core_h + grown)), abs=3)
+    assert angle == pytest.approx(0, abs=1e-3)
+    assert answer.scores[0] == pytest.approx(0.9, abs=0.2)
+
+
+def test_lines_of_text_come_in_reading_order():
+    (output,) = empty("db")
+    for top, left in ((40, 4), (10, 34), (11, 4)):
+        output[0, 0, top : top + 5, left : left + 20] = 0.9
+    decoder, geometry = loaded("db")
+    (answer,) = decoder([output], [geometry])
+    assert [round(float(y) / 20) for y in answer.oriented[:, 1]] == [1, 1, 4]
+    assert answer.oriented[0, 0] < answer.oriented[1, 0]
+
+
+def test_a_reader_leaves_repeats_and_blanks_out():
+    (output,) = empty("ctc")
+    for step, class_id in enumerate((0, 1, 1, 0, 1, 2, 2, 0, 0, 12)):
+        output[0, step, class_id] = 0.8
+    decoder, geometry = loaded("ctc")
+    (answer,) = decoder([output], [geometry])
+    assert answer.texts == ("AABL",)
+    assert answer.scores[0] == pytest.approx(0.8)
+
+
+class Shouting:
+    """A family of another distribution: a graph whose output is called shout."""
+
+    name = "shouting"
+    expects = "an output called shout"
+
+    def recognise(self, graph, *, named=False):
+        if [port.name for port in graph.outputs] != ["shout"]:
+            return None
+        match = families.get("classifier").recognise(graph, named=True)
+        return dataclasses.replace(match, family=self.name, why="an output called shout")
+
+    def __getattr__(self, name):
+        return getattr(families.get("classifier"), name)
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """The entry point as an installed distribution would bring it."""
+    entry = importlib.metadata.EntryPoint("shouting", f"{__name__}:Shouting", families.ENTRY_POINTS)
+    broken = importlib.metadata.EntryPoint("broken", "no.such.module:Thing", families.ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry, broken])
+
+
+def test_a_family_of_another_distribution_joins_by_its_entry_point(plugin):
+    assert "shouting" in families.names()
+    assert isinstance(families.get("shouting"), Shouting)
+
+
+def test_a_family_of_another_distribution_is_recognised_though_a_third_is_broken(plugin, caplog):
+    matches = families.recognise(graph((1, 2), names=["shout"]))
+    assert [match.family for match in matches] == ["classifier", "shouting"]
+    assert "broken" in caplog.text
+
+
+def test_a_family_that_cannot_be_imported_is_named(plugin):
+    with pytest.raises(ModelRefused, match=r"'broken' at no\.such\.module:Thing cannot be imported"):
+        families.get("broken")
