@@ -62,7 +62,7 @@ def write(
     body += [f"<p>{html.escape(note)}</p>" for note in notes]
     heading = f"The {len(figures)} pictures that differ most" if figures else "No picture differs"
     body += [
-        f"<h2>{heading}</h2><p>A is on the left, B on the right; white frames are what only that one found.</p>"
+        f"<h2>{heading}</h2><p>A is on the left, B on the right; what only one found, or where two class maps differ, has a white border.</p>"
     ]
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
     (out / PAGE).write_text(
@@ -103,13 +103,29 @@ def side_by_side(case: Case) -> Image:
     )
     left = _drawn(small, case.a, case.agreement.only_a)
     right = _drawn(small, case.b, case.agreement.only_b)
+    _outline(left, right, case)
     gap = np.full((left.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.asarray(np.concatenate([left, gap, right], axis=1), np.uint8)
 
 
+def _outline(left: Image, right: Image, case: Case) -> None:
+    """Draw the border of where two class maps differ, on both."""
+    maps = [
+        result.semantic for result in (case.a, case.b) if result is not None and result.semantic is not None
+    ]
+    if len(maps) < 2 or maps[0].shape != maps[1].shape:
+        return
+    differs = (maps[0] != maps[1]).astype(np.uint8)
+    sized = cv2.resize(differs, left.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    borders, _ = cv2.findContours(sized, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    for canvas in (left, right):
+        for ink, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.drawContours(canvas, borders, -1, ink, thickness)
+
+
 def _drawn(image: Image, result: Result | None, alone: Sequence[int]) -> Image:
     if result is None:
-        return image
+        return np.array(image, np.uint8)
     canvas = annotate(image, result)
     gain = np.array([canvas.shape[1] / result.image_wh[0], canvas.shape[0] / result.image_wh[1]] * 2)
     for i in alone:

@@ -12,9 +12,12 @@ import pytest
 
 from outrider.cli import main
 from outrider.evaluation import dataset
+from outrider.evaluation.agreement import agree
 from outrider.evaluation.classes import ClassMap
+from outrider.evaluation.compare import Case
 from outrider.evaluation.dataset import Picture
 from outrider.evaluation.precision import AveragePrecision
+from outrider.evaluation.report import side_by_side
 from runtime.errors import Refused
 from runtime.model.pack import PackOptions, pack
 from runtime.model.session import LoadOptions
@@ -270,3 +273,16 @@ def test_models_of_two_tasks_are_not_compared(package, data, tmp_path, capsys):
 def test_an_engine_that_does_not_exist_is_told(package, data, tmp_path, capsys):
     assert compare(package, f"{package}@openvin", tmp_path) == 1
     assert "did you mean 'openvino'" in capsys.readouterr().err
+
+
+def test_where_class_maps_differ_has_a_border_on_both_sides(tmp_path):
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((64, 64, 3), 90, np.uint8))
+    maps = [np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)]
+    maps[1][16:48, 16:48] = 1
+    a, b = (Result((64, 64), ("off", "on"), semantic=values) for values in maps)
+    picture = side_by_side(Case(tmp_path / "p.png", agree(a, b), a, b))
+    half = picture.shape[1] // 2
+    for side in (picture[:, : half - 4], picture[:, half + 4 :]):
+        place = side.shape[0] * 16 // 64
+        white = (side[place - 4 : place + 5] >= 250).all(axis=2).any(axis=0)
+        assert white[side.shape[1] // 3 : side.shape[1] // 2].all()
