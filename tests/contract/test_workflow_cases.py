@@ -27,7 +27,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(case, id=case["id"])
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", list(cases()))
 def test_own_case_gives_what_the_original_engine_gave(case: dict[str, Any]) -> None:
     if "expected_compile_error" in case:
         with pytest.raises(WorkflowRefused) as refused:
