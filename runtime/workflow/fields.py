@@ -320,6 +320,8 @@ class Field:
             )
         if self.literal is not None:
             options.append(self.literal.schema())
+        if not self.required and self.default is None:
+            options.append({"type": "null"})
         one = options[0] if len(options) == 1 else {"anyOf": options}
         if self.shape == "list":
             one = {"type": "array", "items": one}

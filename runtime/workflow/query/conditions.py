@@ -211,7 +211,7 @@ COMPARATORS: dict[str, Callable[[Any, Any], Any]] = {
     "(Detection) in zone": _in_zone,
 }
 
-_UNARY: dict[str, Callable[[Any], bool]] = {
+UNARY: dict[str, Callable[[Any], bool]] = {
     "Exists": lambda v: v is not None,
     "DoesNotExist": lambda v: v is None,
     "(Boolean) is True": lambda v: v is True,
@@ -356,11 +356,11 @@ def _binary(spec: Mapping[str, Any], path: str, report: Report, names: set[str])
 
 def _unary(spec: Mapping[str, Any], path: str, report: Report, names: set[str]) -> Condition:
     operand = _operand(spec.get("operand"), f"{path}.operand", report, names)
-    operator = _known(_UNARY, spec.get("operator"), f"{path}.operator", report)
+    operator = _known(UNARY, spec.get("operator"), f"{path}.operator", report)
     negate = _negate(spec, path, report)
     if not operator:
         return _NEVER
-    check = _UNARY[operator]
+    check = UNARY[operator]
 
     def test(env: Env) -> bool:
         return check(operand.read(env)) is not negate

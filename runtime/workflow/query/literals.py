@@ -22,7 +22,7 @@ class Operations:
         return compile_operations(value, path, report)
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": {"type": "object", "required": ["type"]}}
+        return {"$ref": "#/$defs/operations"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Statement:
         return compile_condition(value, path, report)
 
     def schema(self) -> Schema:
-        return {"type": "object", "required": ["type", "statements"]}
+        return {"$ref": "#/$defs/statement"}
 
 
 Answer = Callable[[Env], Any]
@@ -81,7 +81,7 @@ class Switch:
         return choose
 
     def schema(self) -> Schema:
-        return {"type": "object", "required": ["type", "cases", "default"]}
+        return {"$ref": "#/$defs/switch"}
 
 
 def _case(spec: Any, path: str, report: Report) -> tuple[Condition, Answer]:

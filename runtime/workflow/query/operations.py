@@ -29,7 +29,7 @@ from runtime.workflow.fields import (
     Text,
 )
 from runtime.workflow.query import boxes
-from runtime.workflow.query.properties import property_problem
+from runtime.workflow.query.properties import NAMES, property_problem
 from runtime.workflow.query.regex import regex_problem
 from runtime.workflow.serialise import detections_json
 from runtime.workflow.values import ImageValue
@@ -53,6 +53,11 @@ class Operation:
     parameters: Mapping[str, tuple[Literal, Any]]
     make: Callable[[Mapping[str, Any]], Callable[..., Any]]
     takes_parameters: bool = False
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The parameters that must be given."""
+        return frozenset(name for name, (_, default) in self.parameters.items() if default is _REQUIRED)
 
     def compile(self, spec: Mapping[str, Any], path: str, report: Report) -> Callable[..., Any]:
         before = len(report.problems) + report.left_out
@@ -87,7 +92,7 @@ class _Regex:
         return re.compile(text)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "format": "regex"}
+        return {"type": "string", "format": "regex", "maxLength": 1024}
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class PropertyName:
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
+        return {"enum": sorted(NAMES)}
 
 
 # --- text and numbers -------------------------------------------------------------------------------------------------
