@@ -252,18 +252,25 @@ def _words(result: Any) -> str:
 
 
 def _drawing(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, Answer], None]:
-    import cv2
-
     from runtime.draw import annotate
     from runtime.results import NoAnswer
+
+    write = pictures_to(out, frames, files)
+    return lambda frame, answer: write(
+        frame, frame.image if isinstance(answer, NoAnswer) else annotate(frame.image, answer)
+    )
+
+
+def pictures_to(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, Image], None]:
+    """Writes drawn frames: to a video, to a picture, or to a folder of pictures, by the name's ending."""
+    import cv2
 
     to_video = out.suffix.lower() in (".mp4", ".avi", ".mkv")
     to_picture = out.suffix.lower() in PICTURES
     (out.parent if to_video or to_picture else out).mkdir(parents=True, exist_ok=True)
     writers: list[cv2.VideoWriter] = []
 
-    def draw(frame: Frame, answer: Answer) -> None:
-        picture = frame.image if isinstance(answer, NoAnswer) else annotate(frame.image, answer)
+    def write(frame: Frame, picture: Image) -> None:
         if to_video:
             if not writers:
                 writers.append(_writer(out, frames.fps or _DEFAULT_FPS, picture))
@@ -274,7 +281,7 @@ def _drawing(out: Path, frames: Frames, files: ExitStack) -> Callable[[Frame, An
         if not cv2.imwrite(str(target), picture):
             raise OSError(f"{target}: cannot be written; check the folder and the ending")
 
-    return draw
+    return write
 
 
 def _writer(out: Path, fps: float, picture: Image) -> Any:

@@ -13,6 +13,8 @@ from wire.problem import nearest, shown
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 MAX_TEXT_CHARS = 1_000_000
+MAX_NUMBER_BITS = 1024
+"""No double holds a greater one."""
 MAX_STEPS = 1000
 MAX_INPUTS = 256
 MAX_OUTPUTS = 1000
@@ -103,6 +105,11 @@ def _bounded(document: Any, report: Report) -> bool:
                 following.extend(value.values())
             elif isinstance(value, list):
                 following.extend(value)
+            elif isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+                report.add(
+                    "", "the definition has a number of more than 300 digits", remedy="make it smaller"
+                )
+                return False
         nodes += len(level)
         if nodes > MAX_NODES or chars > MAX_TEXT_CHARS or depth > MAX_DEPTH:
             what = f"more than {MAX_NODES} values, {MAX_TEXT_CHARS} characters or {MAX_DEPTH} levels"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +65,7 @@ def polygon_problem(value: object) -> str:
         if not isinstance(point, (list, tuple, np.ndarray)) or len(point) != 2:
             return "points of two numbers [x, y]"
         if not all(
-            isinstance(v, (int, float, np.number)) and not isinstance(v, bool) and math.isfinite(v)
+            isinstance(v, (int, float, np.number)) and not isinstance(v, bool) and abs(v) < 1e300
             for v in point
         ):
             return "points of two finite numbers [x, y]"
