@@ -28,6 +28,8 @@ SAME_LIMIT = 0.15
 """A found and a lost track closer than this (1 - IoU) are one."""
 MAX_TRACKS = 1024
 
+GIVEN_LIMIT = 0.5
+"""1 - IoU of a box and the track whose id it gets."""
 NEW, TRACKED, LOST = 0, 1, 2
 
 
@@ -66,7 +68,7 @@ class ByteTrack:
         self._predict()
         boxes = boxes.astype(np.float64)
         limit = self._settings.activation_threshold
-        strong = np.flatnonzero(scores > limit)
+        strong = np.flatnonzero(scores >= limit)
         weak = np.flatnonzero((scores > WEAK_SCORE) & (scores < limit))
         old = np.flatnonzero(self._state != NEW)
         tracks, found = self._match(old, boxes, scores, strong, self._settings.matching_threshold, fuse=True)
@@ -81,24 +83,33 @@ class ByteTrack:
         self._correct(rows, boxes[picked])
         begun = np.setdiff1d(left, third)
         begun = begun[scores[begun] >= limit + NEW_TRACK_MARGIN]
-        given = np.full(len(boxes), -1, np.int64)
-        given[picked] = self._ids[rows]
         self._drop(np.setdiff1d(new, confirmed))
-        given[begun] = self._begin(boxes[begun])
+        self._begin(boxes[begun])
+        return self._given(boxes)
+
+    def _given(self, boxes: Array) -> Array:
+        """The id of each box: of the track that now lies on it, which need not be the one that it was matched with."""
+        given = np.full(len(boxes), -1, np.int64)
+        rows = np.flatnonzero(self._state == TRACKED)
+        if len(rows) and len(boxes):
+            found, tracks = assign(1 - iou_matrix(boxes, self._boxes(rows)), GIVEN_LIMIT)
+            given[found] = self._ids[rows[tracks]]
         return given
 
     # --- motion -------------------------------------------------------------------------------------------------------
 
     def _predict(self) -> None:
-        if not len(self):
+        """Move every track that has been confirmed; new ones wait where they were seen."""
+        rows = np.flatnonzero(self._state != NEW)
+        if not len(rows):
             return
-        self._speed[self._state != TRACKED, 3] = 0
-        height = self._place[:, 3]
-        position, velocity, between = self._spread
-        position += 2 * between + velocity + _noise(height, POSITION_WEIGHT, 1e-2)
-        between += velocity
-        velocity += _noise(height, VELOCITY_WEIGHT, 1e-5)
-        self._place += self._speed
+        self._speed[self._state == LOST, 3] = 0
+        height = self._place[rows, 3]
+        position, velocity, between = self._spread[:, rows]
+        self._spread[0, rows] = position + 2 * between + velocity + _noise(height, POSITION_WEIGHT, 1e-2)
+        self._spread[1, rows] = velocity + _noise(height, VELOCITY_WEIGHT, 1e-5)
+        self._spread[2, rows] = between + velocity
+        self._place[rows] += self._speed[rows]
 
     def _correct(self, rows: Array, boxes: Array) -> None:
         if not len(rows):
@@ -113,8 +124,9 @@ class ByteTrack:
         self._spread[0, rows] = position * (1 - gain)
         self._spread[1, rows] = velocity - gain_speed * between
         self._spread[2, rows] = between * (1 - gain)
-        self._hits[rows] = np.where(self._state[rows] == LOST, 1, self._hits[rows] + 1)
-        self._state[rows] = TRACKED
+        self._hits[rows] += 1
+        sure = (self._state[rows] != NEW) | (self._hits[rows] >= self._settings.consecutive_frames)
+        self._state[rows[sure]] = TRACKED
         self._seen[rows] = self._frame
         self._name(rows)
 
@@ -145,7 +157,7 @@ class ByteTrack:
 
     # --- birth and end ------------------------------------------------------------------------------------------------
 
-    def _begin(self, boxes: Array) -> Array:
+    def _begin(self, boxes: Array) -> None:
         boxes = boxes[: max(0, MAX_TRACKS - len(self))]
         count, start = len(boxes), len(self)
         measured = _measured(boxes)
@@ -156,24 +168,23 @@ class ByteTrack:
         self._place = np.concatenate([self._place, measured])
         self._speed = np.concatenate([self._speed, np.zeros((count, 4))])
         self._spread = np.concatenate([self._spread, spread], axis=1)
-        at_once = self._frame == 1
+        at_once = self._frame == 1 and self._settings.consecutive_frames <= 1
         state = np.full(count, TRACKED if at_once else NEW, np.int8)
         self._state = np.concatenate([self._state, state])
         now = np.full(count, self._frame, np.int64)
         self._seen, self._begun = np.concatenate([self._seen, now]), np.concatenate([self._begun, now])
-        self._hits = np.concatenate([self._hits, np.full(count, int(at_once), np.int64)])
+        self._hits = np.concatenate([self._hits, np.ones(count, np.int64)])
         self._ids = np.concatenate([self._ids, np.full(count, -1, np.int64)])
         if at_once:
             self._name(np.arange(start, start + count))
-        return self._ids[start:]
 
     def _drop(self, gone: Array) -> None:
         """Forget tracks not confirmed, lost for too long, or lost and found again under another id."""
         keep = np.ones(len(self), bool)
         keep[gone] = False
         lost = self._state == LOST
-        keep &= ~(lost & (self._frame - self._seen > self._settings.lost_frames))
-        tracked, missing = np.flatnonzero((self._state == TRACKED) & keep), np.flatnonzero(lost & keep)
+        keep &= ~(lost & (self._frame - self._seen > self._settings.lost_frames + 1))
+        tracked, missing = np.flatnonzero(~lost & keep), np.flatnonzero(lost & keep)
         if len(tracked) and len(missing):
             close = 1 - iou_matrix(self._boxes(tracked), self._boxes(missing)) < SAME_LIMIT
             for i, j in zip(*np.nonzero(close), strict=True):

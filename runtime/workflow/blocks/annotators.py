@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from runtime.masks import decode_all
+from runtime.masks import decode, decode_all
 from runtime.workflow.block import Block, StepFailed, Surroundings
 from runtime.workflow.blocks.flow import bounded
-from runtime.workflow.blocks.pictures import COLOURED, Drawing, Pixels, copies, ink, palette
+from runtime.workflow.blocks.pictures import COLOURED, Drawing, Pixels, colours_of, copies, ink, palette
 from runtime.workflow.fields import (
     FLOAT,
     INSTANCE_SEGMENTATION,
@@ -33,6 +33,12 @@ MASKED = Field("predictions", kinds(INSTANCE_SEGMENTATION, RLE_INSTANCE_SEGMENTA
 SEGMENTED = Field("predictions", MASKED.kinds | {"semantic_segmentation_prediction"})
 POSITION = Choice(tuple(ANCHORS))
 PIXELS = Number(1, 10_000, integer=True)
+
+
+HALO = (
+    option("opacity", Number(0, 1), 0.8, ZERO_TO_ONE),
+    option("kernel_size", Number(1, 1023, integer=True), 40, INTEGER),
+)
 
 
 def to_supervision(detections: Detections) -> Any:
@@ -246,30 +252,46 @@ class Ellipses(Annotated):
         return sv.EllipseAnnotator(**fields)
 
 
-class HalosV1(Annotated):
-    types: ClassVar[tuple[str, ...]] = ("roboflow_core/halo_visualization@v1", "HaloVisualization")
+class HalosV2(Annotated):
+    types = ("roboflow_core/halo_visualization@v2",)
     title = "Halo visualization"
-    fields = (
-        image(),
-        copies(),
-        MASKED,
-        *COLOURED,
-        option("opacity", Number(0, 1), 0.8, ZERO_TO_ONE),
-        option("kernel_size", Number(1, 1023, integer=True), 40, INTEGER),
-    )
+    fields = (image(), copies(), MASKED, *COLOURED, *HALO)
+
+    def draw(self, canvas: Pixels, *, predictions: Detections, **fields: Any) -> None:
+        if len(predictions):
+            super().draw(canvas, predictions=predictions, **fields)
 
     def annotator(self, **fields: Any) -> Any:
         import supervision as sv
 
         return sv.HaloAnnotator(**fields)
 
-    def draw(self, canvas: Pixels, *, predictions: Detections, **fields: Any) -> None:  # type: ignore[override]
-        if len(predictions):
-            super().draw(canvas, predictions=predictions, **fields)
 
+class HalosV1(Drawing):
+    """A glow of each mask's colour around it, always as wide as of a `kernel_size` of 40."""
 
-class HalosV2(HalosV1):
-    types = ("roboflow_core/halo_visualization@v2",)
+    types = ("roboflow_core/halo_visualization@v1", "HaloVisualization")
+    title = "Halo visualization"
+    fields = (image(), copies(), MASKED, *COLOURED, *HALO)
+
+    def draw(  # type: ignore[override]
+        self, canvas: Pixels, *, predictions: Detections, opacity: float, kernel_size: int, **colours: Any
+    ) -> None:
+        import cv2
+
+        if not predictions.masks:
+            return
+        glow, covered = np.zeros_like(canvas), np.zeros(canvas.shape[:2], bool)
+        inks = colours_of(predictions, **colours)
+        masks = [decode(mask) for mask in predictions.masks]
+        for i in np.argsort([-int(mask.sum()) for mask in masks], kind="stable"):
+            glow[masks[i]] = inks[i]
+            covered |= masks[i]
+        glow = np.asarray(cv2.blur(glow, (40, 40)), np.uint8)
+        glow[covered] = 0
+        strength = np.asarray(cv2.cvtColor(glow, cv2.COLOR_BGR2GRAY), np.float64)
+        share = opacity * strength / max(strength.max(), 1.0)
+        canvas[:] = np.clip(canvas * (1 - share[..., None]) + glow * opacity, 0, 255).astype(np.uint8)
 
 
 class Triangles(Annotated):

@@ -101,8 +101,8 @@ def _pairs(cost: Array, limit: float) -> tuple[Array, Array]:
 
 
 class OverlapAnalysis(Block):
-    """Pairs of a reference and a candidate that lie on each other, with the share of the reference that is covered: of its mask
-    where it has one, counted on whole pixels."""
+    """Pairs of a reference and a candidate that lie on each other, with the share of the reference's area (of its mask's outline,
+    where it has one) that is covered."""
 
     types = ("roboflow_core/overlap_analysis@v1", "OverlapAnalysis")
     title = "Overlap analysis"
@@ -137,8 +137,7 @@ def _named(role: str, detections: Detections, i: int) -> dict[str, Any]:
 
 
 def _covered_share(a: Detections, i: int, b: Detections, j: int) -> float | None:
-    """The share of one object's area that another covers; None where it has no area. Outlines are convex or nearly so; where
-    one is not, pixels are counted."""
+    """The share of one object's area that another covers; None where it has no area."""
     one, other = _outline(a, i), _outline(b, j)
     area = _area(one)
     if area <= 0:
@@ -165,26 +164,44 @@ def _area(outline: Array) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-SUBPIXEL_BITS = 3
-"""Outlines are compared on a grid of eighths of a pixel."""
-
-
 def _shared_area(one: Array, other: Array) -> float:
-    """Of two outlines, in px²: exact for convex ones, else on a grid finer than a pixel."""
-    import cv2
+    """Of two outlines, in px², by the even-odd rule: between the heights where something begins, ends or crosses, widths change
+    evenly, so that the width in the middle gives the area."""
+    edges = [np.hstack([outline, np.roll(outline, -1, axis=0)]) for outline in (one, other)]
+    low, high = max(one[:, 1].min(), other[:, 1].min()), min(one[:, 1].max(), other[:, 1].max())
+    heights = np.unique(np.concatenate([one[:, 1], other[:, 1], _crossing_heights(*edges)]))
+    heights = heights[(heights >= low) & (heights <= high)]
+    middles = (heights[:-1] + heights[1:]) / 2
+    return float(sum(_shared_width(edges, y) * gap for y, gap in zip(middles, np.diff(heights), strict=True)))
 
-    if cv2.isContourConvex(one.astype(np.float32)) and cv2.isContourConvex(other.astype(np.float32)):
-        return float(cv2.intersectConvexConvex(one.astype(np.float32), other.astype(np.float32))[0])
-    low = np.maximum(one.min(axis=0), other.min(axis=0))
-    high = np.minimum(one.max(axis=0), other.max(axis=0))
-    if (high <= low).any():
-        return 0.0
-    fine = 2**SUBPIXEL_BITS if float(np.prod(high - low)) < 250_000 else 1
-    side = np.ceil((high - low) * fine).astype(int)
-    canvases = [np.zeros((side[1], side[0]), np.uint8) for _ in range(2)]
-    for canvas, outline in zip(canvases, (one, other), strict=True):
-        cv2.fillPoly(canvas, [np.round((outline - low) * fine - 0.5).astype(np.int32)], (1,))
-    return float(np.count_nonzero(canvases[0] & canvases[1])) / fine**2
+
+def _crossing_heights(a: Array, b: Array) -> Array:
+    """Heights at which an edge (x1 y1 x2 y2) of one outline crosses one of the other."""
+    p, r = a[:, None, :2], a[:, None, 2:] - a[:, None, :2]
+    q, s = b[None, :, :2], b[None, :, 2:] - b[None, :, :2]
+    turn = r[..., 0] * s[..., 1] - r[..., 1] * s[..., 0]
+    safe = np.where(turn == 0, 1.0, turn)
+    t = ((q - p)[..., 0] * s[..., 1] - (q - p)[..., 1] * s[..., 0]) / safe
+    u = ((q - p)[..., 0] * r[..., 1] - (q - p)[..., 1] * r[..., 0]) / safe
+    crossing = (turn != 0) & (t >= 0) & (t <= 1) & (u >= 0) & (u <= 1)
+    heights: Array = (p[..., 1] + t * r[..., 1])[crossing]
+    return heights
+
+
+def _shared_width(edges: list[Array], y: float) -> float:
+    """How much of the line at a height lies in both outlines."""
+    marks = [_marks(e, y) for e in edges]
+    at = np.unique(np.concatenate(marks))
+    centres = (at[:-1] + at[1:]) / 2
+    inside = [np.searchsorted(m, centres) % 2 == 1 for m in marks]
+    return float(np.diff(at)[inside[0] & inside[1]].sum())
+
+
+def _marks(edges: Array, y: float) -> Array:
+    """Where the line at a height meets an outline, ascending."""
+    x1, y1, x2, y2 = edges[((edges[:, 1] > y) != (edges[:, 3] > y))].T
+    met: Array = np.sort(x1 + (y - y1) * (x2 - x1) / (y2 - y1))
+    return met
 
 
 BLOCKS = (DetectionsDifference, OverlapAnalysis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -102,10 +101,11 @@ def bgr_of(value: Any) -> tuple[int, ...]:
 
 
 def _own(predictions: Detections, i: int, crop: ImageValue, left: int, top: int) -> Detections:
-    """The detection by which a crop was cut, in the coordinates of the crop."""
+    """The detection by which a crop was cut, in the coordinates of the crop; as in the original they are not moved back where a
+    workflow gives them as an output."""
     one = predictions.select(np.array([i]))
     moved = one.placed_at(-np.array([left, top] * 2, np.float64), np.ones(4), crop.wh)
-    return replace(moved, origin=crop.origin)
+    return replace(moved, origin=predictions.origin)
 
 
 def cut_around(picture: ImageValue, x: float, y: float, width: float, height: float) -> ImageValue | None:
@@ -136,7 +136,8 @@ class AbsoluteStaticCrop(Block):
 
 
 class RelativeStaticCrop(Block):
-    """The identifier is spelt as the original engine spells it."""
+    """The identifier is spelt as the original engine spells it. As there, a crop that begins left of or above the picture gives
+    nothing."""
 
     types = ("roboflow_core/relative_statoic_crop@v1", "RelativeStaticCrop")
     title = "Relative static crop"
@@ -149,6 +150,11 @@ class RelativeStaticCrop(Block):
         self, images: ImageValue, x_center: float, y_center: float, width: float, height: float
     ) -> ImageValue | None:
         w, h = images.wh
+        if (
+            round(x_center * w) - round(width * w) / 2 < -0.5
+            or round(y_center * h) - round(height * h) / 2 < -0.5
+        ):
+            return None
         return cut_around(
             images, round(x_center * w), round(y_center * h), round(width * w), round(height * h)
         )
@@ -204,7 +210,7 @@ def tile_starts(side_px: int, tile_px: int, overlap: float) -> list[int]:
     """Where tiles of one direction begin."""
     if tile_px >= side_px:
         return [0]
-    stride = max(1, tile_px - math.ceil(overlap * tile_px))
+    stride = max(1, tile_px - int(overlap * tile_px))
     starts = [min(start, side_px - tile_px) for start in range(0, side_px, stride)]
     return list(dict.fromkeys(starts))
 

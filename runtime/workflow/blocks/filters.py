@@ -15,10 +15,8 @@ from runtime.workflow.fields import (
     NUMPY_ARRAY,
     STRING,
     Choice,
-    Either,
     Field,
     Flag,
-    Nothing,
     Number,
     gives,
     image,
@@ -58,16 +56,16 @@ class _Filter(Block):
 
 
 class ImagePreprocessing(_Filter):
-    """Resize (one side of None follows the other), rotate (the picture grows to hold all of it), or flip."""
+    """Resize (a side that an input leaves empty follows the other), rotate (the picture grows to hold all of it), or flip."""
 
     types = ("roboflow_core/image_preprocessing@v1",)
     title = "Image preprocessing"
     fields = (
         image(),
         Field("task_type", literal=Choice(("resize", "rotate", "flip"))),
-        option("width", Either((Nothing(), SIDE)), 640, INTEGER),
-        option("height", Either((Nothing(), SIDE)), 640, INTEGER),
-        option("rotation_degrees", Either((Nothing(), Number(-360, 360, integer=True))), 90, INTEGER),
+        option("width", SIDE, 640, INTEGER),
+        option("height", SIDE, 640, INTEGER),
+        option("rotation_degrees", Number(-360, 360, integer=True), 90, INTEGER),
         option("flip_type", Choice(("vertical", "horizontal", "both")), "vertical", STRING),
     )
 

@@ -36,9 +36,14 @@ OBJECTS = kinds(OBJECT_DETECTION, INSTANCE_SEGMENTATION)
 POINT = Choice((*(name for name in ANCHORS if name != "CENTER_OF_MASS"), "KEYPOINT"))
 
 
+TIE_PX = 1.0
+"""Targets that are nearest to within a pixel are all given."""
+MAX_PAIRS = 10_000
+
+
 class NearestNeighbor(Block):
-    """The target closest to each query, and its distance in pixels: None where there is none within `max_distance`. The
-    matched queries and their targets come in the same order; a target may stand there more than once."""
+    """The target closest to each query, and its distance in pixels: None where there is none within `max_distance`. A detection
+    is not its own neighbour. The matched queries and their targets come in the same order; one may stand there more than once."""
 
     types = ("roboflow_core/detections_nearest_neighbor@v1",)
     title = "Nearest neighbour"
@@ -72,12 +77,15 @@ class NearestNeighbor(Block):
         apart = starts[:, None] - ends[None]
         distances = np.hypot(apart[..., 0], apart[..., 1])
         distances[np.isnan(distances)] = np.inf
-        nearest = distances.argmin(axis=1)
-        least = distances[np.arange(len(queries)), nearest]
-        near = np.isfinite(least) if max_distance is None else least <= max_distance
-        column = [float(d) if n else None for d, n in zip(least, near, strict=True)]
+        distances[queries.detection_id[:, None] == targets.detection_id[None]] = np.inf
+        if max_distance is not None:
+            distances[distances > max_distance] = np.inf
+        least = distances.min(axis=1)
+        column = [float(d) if np.isfinite(d) else None for d in least]
         told = queries.with_data(nearest_target_distance=objects(column))
-        return told, told.select(near), targets.select(nearest[near])
+        pairs = np.isfinite(distances) & (distances <= least[:, None] + TIE_PX)
+        rows, matches = (index[:MAX_PAIRS] for index in np.nonzero(pairs))
+        return told, told.select(rows), targets.select(matches)
 
 
 def _points(detections: Detections, point: str, keypoint_name: str | None) -> Array:

@@ -48,7 +48,7 @@ class DetectionOffset(Block):
         if units == "Pixels":
             by: Any = np.array([[offset_width // 2, offset_height // 2]])
         else:
-            by = (box[:, 2:] - box[:, :2]) * np.array([offset_width, offset_height]) / 200
+            by = np.trunc((box[:, 2:] - box[:, :2]) * np.array([offset_width, offset_height]) / 200)
         grown = np.hstack([box[:, :2] - by, box[:, 2:] + by])
         np.clip(grown, 0, np.array(predictions.image_wh * 2), out=grown)
         return replace(
