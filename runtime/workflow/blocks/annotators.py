@@ -257,7 +257,7 @@ class HalosV2(Annotated):
     title = "Halo visualization"
     fields = (image(), copies(), MASKED, *COLOURED, *HALO)
 
-    def draw(self, canvas: Pixels, *, predictions: Detections, **fields: Any) -> None:
+    def draw(self, canvas: Pixels, *, predictions: Detections, **fields: Any) -> None:  # type: ignore[override]
         if len(predictions):
             super().draw(canvas, predictions=predictions, **fields)
 
