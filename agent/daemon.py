@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from agent import download
+from agent.api import access
 from agent.api.app import Api
 from agent.api.server import HttpServer
 from agent.apply import Updater
@@ -45,6 +46,7 @@ from agent.outbox import Figures, Outbox
 from agent.outgoing import Outgoing
 from agent.relay import Relays
 from agent.renewal import Renewal
+from agent.snapshots import fleet_snapshot
 from agent.stamp import Stamp
 from agent.store import Store
 from agent.supervise import TICK_S
@@ -259,6 +261,7 @@ class Agent:
             self._alive,
             about,
             lambda: self._link.connected,
+            access.token(self._config.state_dir),
         )
 
     # --- the supervisor's tick ----------------------------------------------------------------------------------------
@@ -347,6 +350,7 @@ class Agent:
             "ping": self._ping,
             "report": self._report,
             "restart-camera": self._restart_camera,
+            "snapshot": lambda arguments: fleet_snapshot(self._device, arguments),
         }
 
     def _ping(self, _arguments: dict[str, Any]) -> dict[str, Any]:

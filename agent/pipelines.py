@@ -254,21 +254,21 @@ class PipelineUnit:
             self.ledger.succeed(former.ledger)
         self._intake.release()
 
-    async def snapshot(self, *, annotated: bool, max_width_px: int) -> bytes:
-        """The newest frame as JPEG.
+    async def snapshot(self, *, annotated: bool, max_width_px: int, purpose: str = "device") -> bytes:
+        """The newest frame as JPEG, for this device's own use or the `fleet`'s.
 
         :raises Degraded: there is none, or the process does not answer
         """
         rid = uuid.uuid4().hex
         future = self._snapshots[rid] = asyncio.get_running_loop().create_future()
         try:
-            if not self.up or not self.keeper.send(local.TakeSnapshot(rid, annotated, max_width_px)):
+            if not self.up or not self.keeper.send(local.TakeSnapshot(rid, annotated, max_width_px, purpose)):
                 raise Degraded(
                     Reason.PIPELINE_DOWN, f"the pipeline of camera {self.spec.camera.name!r} does not run"
                 )
             taken = await asyncio.wait_for(future, SNAPSHOT_DEADLINE_S)
             if not taken.path:
-                raise Degraded(Reason.CAMERA_UNREACHABLE, taken.message)
+                raise Degraded(reason_of(taken.reason or Reason.CAMERA_UNREACHABLE.value), taken.message)
             return await asyncio.to_thread(Path(taken.path).read_bytes)
         except asyncio.TimeoutError:
             raise Degraded(Reason.PIPELINE_HUNG, f"no picture within {SNAPSHOT_DEADLINE_S:.0f} s") from None

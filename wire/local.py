@@ -126,11 +126,12 @@ class EventsKept:
 @_message("take-snapshot")
 @dataclass(frozen=True)
 class TakeSnapshot:
-    """Write the newest frame as JPEG, annotated where asked; answer SnapshotTaken."""
+    """Write the newest frame as JPEG, annotated where asked; answer SnapshotTaken. `purpose`: who gets it, device or fleet."""
 
     rid: str
     annotated: bool = True
     max_width_px: int = 1280
+    purpose: str = "device"
 
 
 @_message("relieve")
@@ -341,12 +342,13 @@ class PipelineStats:
 @_message("snapshot-taken")
 @dataclass(frozen=True)
 class SnapshotTaken:
-    """`path` is empty and `message` says why where there is no frame."""
+    """`path` is empty and `message` and `reason` say why where there is no frame, or none may leave."""
 
     rid: str
     path: str
     message: str = ""
     frame_seq: int = -1
+    reason: str = ""
 
 
 # --- between agent and engine process ---------------------------------------------------------------------------------

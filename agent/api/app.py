@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from agent.api import metrics
+from agent.api.access import Access
 from agent.api.page import PAGE
 from agent.clock import Clock
 from agent.device import Device
@@ -43,6 +45,7 @@ class Api:
         alive: Callable[[], bool],
         about: dict[str, Any],
         connected: Callable[[], bool],
+        token: str,
     ) -> None:
         self._device = device
         self._clock = clock
@@ -51,6 +54,7 @@ class Api:
         self._alive = alive
         self._about = about
         self._connected = connected
+        self._token = token
         self._streams = 0
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -64,7 +68,8 @@ class Api:
                 Route("/cameras", self._cameras),
                 Route("/cameras/{name}/snapshot.jpg", self._snapshot),
                 Route("/cameras/{name}/stream", self._stream),
-            ]
+            ],
+            middleware=[Middleware(Access, token=self._token)],
         )
 
     async def _page(self, _request: Request) -> Response:
@@ -132,7 +137,9 @@ class Api:
                 began_mono = self._clock.mono()
                 try:
                     picture = await self._picture(name)
-                except Degraded:
+                except Degraded as e:
+                    if e.reason is Reason.PICTURE_WITHHELD:
+                        return
                     await asyncio.sleep(1.0)
                     if self._device.pipeline_of(name) is None:
                         return
@@ -156,5 +163,5 @@ class Api:
 
 
 def _problem(error: Degraded) -> Response:
-    status = 404 if error.reason is Reason.NOT_FOUND else 503
+    status = {Reason.NOT_FOUND: 404, Reason.PICTURE_WITHHELD: 403}.get(error.reason, 503)
     return JSONResponse({"reason": error.reason.value, "detail": str(error)}, status_code=status)

@@ -81,7 +81,9 @@ def work(link: Link, termination: Termination) -> int:
         link.flush(deadline_s=1.0)
         return REFUSED_STATUS
     chores = Chores(
-        lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code, desk), start.run_dir
+        lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code, desk),
+        start.run_dir,
+        camera.care.privacy,
     )
     link.send(local.PipelineUp(os.getpid()))
     loop = PipelineLoop(start, link, reader, active, chores, held, termination, provenance, desk)

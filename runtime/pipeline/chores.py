@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from runtime.errors import RuntimeFault
 from runtime.pipeline.active import Active
+from runtime.pipeline.privacy import check
 from runtime.pipeline.snapshot import Seen, write
 from wire import local
+from wire.camera import Privacy
 from wire.reasons import Reason
 
 MAX_WAITING = 8
@@ -29,9 +31,12 @@ def refusal(ticket: str, fault: RuntimeFault) -> local.NotPrepared:
 class Chores:
     """Runs chores one after the other; `fileno` is readable when one is done."""
 
-    def __init__(self, activate: Callable[[local.Binding], Active], run_dir: str) -> None:
+    def __init__(
+        self, activate: Callable[[local.Binding], Active], run_dir: str, privacy: Privacy | None = None
+    ) -> None:
         self._activate = activate
         self._run_dir = run_dir
+        self._privacy = privacy or Privacy()
         self._waiting: queue.Queue[Callable[[], Done]] = queue.Queue(MAX_WAITING)
         self._done: queue.Queue[Done] = queue.Queue()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -82,9 +87,16 @@ class Chores:
 
     def _snapshot(self, message: local.TakeSnapshot, seen: Seen) -> Done:
         try:
-            path = write(seen, self._run_dir, annotated=message.annotated, max_width_px=message.max_width_px)
+            check(self._privacy, message.purpose)
+            path = write(
+                seen,
+                self._run_dir,
+                self._privacy,
+                annotated=message.annotated,
+                max_width_px=message.max_width_px,
+            )
         except RuntimeFault as e:
-            return local.SnapshotTaken(message.rid, "", str(e)), None
+            return local.SnapshotTaken(message.rid, "", str(e), reason=e.reason.value), None
         return local.SnapshotTaken(message.rid, str(path), "", seen.frame.seq), None
 
     def _work(self) -> None:

@@ -14,8 +14,10 @@ import numpy as np
 from runtime.camera.reader import Frame
 from runtime.draw import annotate
 from runtime.errors import Degraded
+from runtime.pipeline.privacy import hide
 from runtime.results import Image, Result
 from runtime.workflow.values import Detections, ImageValue
+from wire.camera import Privacy
 from wire.reasons import Reason
 
 JPEG_QUALITY = 85
@@ -56,12 +58,13 @@ def _result(detections: Detections) -> Result:
     )
 
 
-def write(seen: Seen, directory: str, *, annotated: bool, max_width_px: int) -> Path:
+def write(seen: Seen, directory: str, privacy: Privacy, *, annotated: bool, max_width_px: int) -> Path:
     """Write the JPEG, atomically, and return its path.
 
-    :raises Degraded: it cannot be encoded or written
+    :raises Degraded: it cannot be encoded or written, or the privacy policy cannot be met
     """
-    image = seen.picture() if annotated else seen.frame.image
+    # Hidden last: what is drawn may come from other steps than what is to be hidden.
+    image = hide(seen.picture() if annotated else seen.frame.image, privacy, seen.predictions)
     height, width = image.shape[:2]
     if width > max_width_px:
         image = cv2.resize(

@@ -3,18 +3,21 @@ camera loses no frame meanwhile."""
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.fakes.agent_rig import until
+from tests.fakes.agent_rig import BASE, DEVICE, until
 from tests.fakes.mosquitto import PROGRAM
 from tests.faults.camera_yard import WORD, BadPort, Server, Yard, network, programmes, why_not, yard
 from tests.faults.lossy_relay import LossyRelay
+from wire import command
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
 
@@ -245,3 +248,31 @@ def test_no_password_on_any_command_line_or_in_what_is_told(made: Yard) -> None:
     )
     assert WORD not in everything
     assert "wrong-word" not in everything
+
+
+def test_a_picture_goes_to_the_fleet_only_where_the_policy_says_so(made: Yard, server: Server) -> None:
+    def ask(rid: str) -> dict[str, Any]:
+        arguments = {"camera": "gate", "max_width_px": 320}
+        request = command.Command(
+            device=DEVICE, name="snapshot", rid=rid, issued_at=1.0, expires_at=4e9, arguments=arguments
+        )
+        data = command.sign(request, made.rig.plane.key)
+        made.rig.observer.publish(f"{BASE}/cmd/snapshot", data, retain=False)
+        observer = made.rig.observer
+        return dict(observer.wait(lambda: next((r for r in observer.of("rsp") if r["rid"] == rid), None)))
+
+    made.define(gate={"source": server.url("c")})
+    try:
+        made.watched("gate")
+        assert made.rig.get("/cameras/gate/snapshot.jpg").content.startswith(b"\xff\xd8")
+        refused = ask("s1")
+        assert (refused["ok"], refused["reason"]) == (False, "picture-withheld")
+        made.define(gate={"source": server.url("c"), "privacy": {"pictures": "fleet"}})
+        made.watched("gate")
+        assert base64.b64decode(ask("s2")["result"]["jpeg"]).startswith(b"\xff\xd8")
+        made.define(gate={"source": server.url("c"), "privacy": {"blurred_classes": ["face"]}})
+        made.watched("gate")
+        answer = made.rig.get("/cameras/gate/snapshot.jpg")
+        assert (answer.status_code, answer.json()["reason"]) == (403, "picture-withheld")
+    finally:
+        made.define(gate=None)
