@@ -14,6 +14,7 @@ COMMANDS = {
     "model": "pack, check, measure and compare models",
     "workflow": "check and run workflow definitions",
     "bench": "measure models on this machine: latency, throughput, memory, energy",
+    "camera": "find cameras on the local network",
     "agent": "run, enrol and ask the agent of this device",
     "fleet": "run and use the control plane",
     "doctor": "tell what this machine can run and what is missing",
