@@ -1,5 +1,8 @@
 """Microseconds per frame that the workflow engine takes: `python -m benchmarks.workflow_overhead --json`.
 
+With `--peer-python PATH` (or OUTRIDER_PEER_PYTHON) the original engine of that environment runs the same definitions on the same
+boxes, in turn with ours; `three_step_ratio` and `five_step_ratio` are ours ÷ theirs (budgets 0.1 and 0.25).
+
 `three_step_us`: filter, count, expression on 20 detections. `five_step_us`: tracker, filter, line counter, count, expression on
 the same; `five_step_own_us`: that without the tracker's step. Medians; nothing else should run on the machine.
 """
@@ -8,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +28,8 @@ from runtime.workflow.values import DetectionIds, Detections, ImageValue, VideoM
 BOXES = 20
 ROUNDS = 2000
 WARM_UP = 200
+PAIRS = 3
+PEER_ROUNDS = 400
 CHUNK = 20
 """Frames of one measurement: the clock's own cost disappears."""
 
@@ -158,14 +166,63 @@ def measure(document: dict[str, Any], rounds: int) -> tuple[float, dict[str, flo
     return statistics.median(times), {name: statistics.median(v) for name, v in steps.items()}
 
 
+def peer_us(document: dict[str, Any], python: str, rounds: int) -> float:
+    """Median microseconds a frame of the original engine.
+
+    :raises SystemExit: it does not run
+    """
+    data = [detections for _, detections in frames(rounds)]
+    given = {
+        "definition": document,
+        "boxes": [d.xyxy.tolist() for d in data],
+        "scores": data[0].confidence.tolist(),
+        "classes": data[0].class_id.tolist(),
+        "wh": [640, 480],
+    }
+    script = Path(__file__).with_name("peer_overhead.py")
+    done = subprocess.run(
+        [python, str(script)],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"the original engine does not run: {done.stderr[-500:]}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def compared(documents: tuple[dict[str, Any], dict[str, Any]], python: str, rounds: int) -> dict[str, float]:
+    """Ours and theirs in turn, three times; the medians and the ratios."""
+    ours: list[list[float]] = [[], []]
+    theirs: list[list[float]] = [[], []]
+    for _ in range(PAIRS):
+        for i, document in enumerate(documents):
+            ours[i].append(measure(document, rounds)[0])
+            theirs[i].append(peer_us(document, python, min(rounds, PEER_ROUNDS)))
+    three, five = (statistics.median(t) for t in theirs)
+    return {
+        "peer_three_step_us": round(three, 1),
+        "peer_five_step_us": round(five, 1),
+        "three_step_ratio": round(statistics.median(ours[0]) / three, 4),
+        "five_step_ratio": round(statistics.median(ours[1]) / five, 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--peer-python",
+        default=os.environ.get("OUTRIDER_PEER_PYTHON", ""),
+        help="the interpreter of an environment that holds the original engine",
+    )
     args = parser.parse_args()
     three_us, three_steps = measure(definition(tracked=False), args.rounds)
     five_us, five_steps = measure(definition(tracked=True), args.rounds)
-    figures = {
+    figures: dict[str, Any] = {
         "three_step_us": round(three_us, 1),
         "five_step_us": round(five_us, 1),
         "five_step_own_us": round(five_us - five_steps["tracker"], 1),
@@ -173,6 +230,9 @@ def main() -> None:
         "three_steps_us": {k: round(v, 1) for k, v in three_steps.items()},
         "five_steps_us": {k: round(v, 1) for k, v in five_steps.items()},
     }
+    if args.peer_python:
+        documents = (definition(tracked=False), definition(tracked=True))
+        figures |= compared(documents, args.peer_python, args.rounds)
     if args.json:
         print(json.dumps(figures))
     else:
