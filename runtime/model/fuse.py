@@ -21,7 +21,7 @@ from runtime.model.package import hash_file, refusal
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 3
+VERSION = 4
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+_SPLIT_BY_INPUT = 13
+"""From this opset on Split takes its sizes as an input."""
+
 
 def make_portable(model: Any) -> None:
     """Change a parsed model in place; its weights must be inside."""
     fold_stored_weights(model)
     if any(node.op_type == "GatherElements" for node in model.graph.node):
+        _join_slices(model)
         _narrow_gathers(model)
 
 
@@ -73,6 +77,62 @@ _FOLDED: dict[str, Callable[[Any, list[Any]], Any]] = {
     "Transpose": _transposed,
     "Identity": lambda node, values: values[0],
 }
+
+
+def _join_slices(model: Any) -> None:
+    """Slices that share a tensor out along one axis become one Split: OpenVINO 2026.4 loses the first of them before a gather."""
+    from onnx import helper, numpy_helper
+
+    shapes = static_shapes(model)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    groups: dict[tuple[str, int], list[tuple[int, int, Any]]] = {}
+    for node in model.graph.node:
+        if (found := _sliced(node, constants, shapes)) is not None:
+            axis, start, end = found
+            groups.setdefault((node.input[0], axis), []).append((start, end, node))
+    splits: dict[str, Any] = {}
+    for (data, axis), members in groups.items():
+        members.sort(key=lambda member: member[:2])
+        bounds = [0, *(end for _, end, _ in members)]
+        tiles = [start for start, _, _ in members] == bounds[:-1] and bounds[-1] == shapes[data][axis]
+        if opset < _SPLIT_BY_INPUT or len(members) < 2 or not tiles:
+            continue
+        sizes = f"{data}_split_{axis}"
+        model.graph.initializer.append(numpy_helper.from_array(np.diff(bounds).astype(np.int64), sizes))
+        outputs = [node.output[0] for _, _, node in members]
+        split = helper.make_node("Split", [data, sizes], outputs, name=sizes, axis=axis)
+        splits |= dict.fromkeys(outputs, split)
+    _put_in_place(model, splits)
+
+
+def _put_in_place(model: Any, splits: dict[str, Any]) -> None:
+    """Each split where the first of its slices was; the slices go."""
+    kept: list[Any] = []
+    for node in model.graph.node:
+        split = splits.get(node.output[0]) if node.op_type == "Slice" else None
+        if split is None:
+            kept.append(node)
+        elif not any(split is other for other in kept):
+            kept.append(split)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _sliced(
+    node: Any, constants: dict[str, Any], shapes: dict[str, tuple[int, ...]]
+) -> tuple[int, int, int] | None:
+    """(axis, start, end) of a Slice along one axis with a step of 1 and known bounds; None for anything else."""
+    if node.op_type != "Slice" or node.input[0] not in shapes or len(node.input) < 4:
+        return None
+    values = [constants[name] for name in node.input[1:] if name in constants and constants[name].size == 1]
+    if len(values) != len(node.input) - 1:
+        return None
+    start, end, axis, step = (int(value.flat[0]) for value in (*values, np.ones(1))[:4])
+    shape = shapes[node.input[0]]
+    axis %= len(shape)
+    start, end = (min(at + shape[axis] if at < 0 else at, shape[axis]) for at in (start, end))
+    return (axis, start, end) if step == 1 else None
 
 
 def _narrow_gathers(model: Any) -> None:

@@ -31,7 +31,8 @@ CASES = sorted((FOLDER / "cases").glob("*.json"))
 BOX_TOLERANCE_PX = {"ultralytics": 0.1, "rfdetr": 0.5}
 """By producer. RF-DETR resizes floats: another bilinear moves a box of these random weights by up to 0.03 px."""
 SCORE_TOLERANCE = 5e-4
-LEAST_MASK_IOU = 0.995
+LEAST_MASK_IOU = {"onnxruntime-cpu": 0.995, "openvino": 0.98}
+"""By engine: the predictions were made with ONNX Runtime, and another order of sums moves the edge of a small mask by a pixel."""
 ANGLE_TOLERANCE = 1e-3
 ENGINES = (
     "onnxruntime-cpu",
@@ -77,7 +78,7 @@ def test_predictions_are_those_of_the_authors_own_code(path: Path, engine: str, 
     assert worst.point_px <= box_px
     assert worst.angle <= ANGLE_TOLERANCE
     assert worst.score <= SCORE_TOLERANCE
-    assert worst.mask_iou >= LEAST_MASK_IOU
+    assert worst.mask_iou >= LEAST_MASK_IOU[engine]
 
 
 def _load(case: dict[str, Any], engine: str, tmp_path: Path) -> outrider.Model:

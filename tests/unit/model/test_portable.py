@@ -68,3 +68,50 @@ def test_stored_weights_become_plain_and_the_result_stays(tmp_path):
     assert np.array_equal(before, after)
     assert [node.op_type for node in model.graph.node] == ["MatMul"]
     assert [tensor.name for tensor in model.graph.initializer] == ["turned"]
+
+
+def test_slices_that_share_a_tensor_out_before_a_gather_become_one_split(tmp_path):
+    bounds = {"b0": [0], "b2": [2], "b5": [5], "last": [-1]}
+    slices = [
+        helper.make_node("Slice", ["images", start, end, "last"], [out])
+        for start, end, out in (("b2", "b5", "right"), ("b0", "b2", "left"))
+    ]
+    path = save(
+        tmp_path / "m.onnx",
+        [*slices, helper.make_node("GatherElements", ["left", "rows"], ["out"], axis=1)],
+        [("images", FLOAT, [1, 4, 5])],
+        [("out", FLOAT, [1, 2, 2]), ("right", FLOAT, [1, 4, 3])],
+        [("rows", np.array([[[3, 0], [1, 2]]], np.int64))]
+        + [(name, np.array(value, np.int64)) for name, value in bounds.items()],
+    )
+    model = onnx.load(str(path))
+    make_portable(model)
+    onnx.checker.check_model(model, full_check=True)
+    feed = {"images": np.arange(20, dtype=np.float32).reshape(1, 4, 5)}
+    before, after = (
+        onnxruntime.InferenceSession(graph).run(None, feed)
+        for graph in (str(path), model.SerializeToString())
+    )
+    assert all(map(np.array_equal, before, after))
+    assert [node.op_type for node in model.graph.node] == ["Split", "GatherElements"]
+
+
+def test_slices_that_leave_a_part_out_stay(tmp_path):
+    path = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Slice", ["images", "b0", "b2", "last"], ["left"]),
+            helper.make_node("Slice", ["images", "b2", "b4", "last"], ["right"]),
+            helper.make_node("GatherElements", ["left", "rows"], ["out"], axis=1),
+        ],
+        [("images", FLOAT, [1, 4, 5])],
+        [("out", FLOAT, [1, 2, 2]), ("right", FLOAT, [1, 4, 2])],
+        [("rows", np.array([[[3, 0], [1, 2]]], np.int64))]
+        + [
+            (name, np.array([value], np.int64))
+            for name, value in (("b0", 0), ("b2", 2), ("b4", 4), ("last", -1))
+        ],
+    )
+    model = onnx.load(str(path))
+    make_portable(model)
+    assert [node.op_type for node in model.graph.node] == ["Slice", "Slice", "GatherElements"]
