@@ -76,6 +76,7 @@ class Updater:
             )
         if current is not None:
             self._name_models(current)
+            self._device.take_secrets(current)
             self._device.run(reconcile.layout(current), current.revision)
         if (unfinished := self._journal.unfinished()) is not None:
             log.info("taking up an update that was cut", extra={"revision": unfinished.revision})
@@ -169,6 +170,7 @@ class Updater:
 
     async def _work(self, desired: Desired) -> None:
         target = reconcile.layout(desired)
+        self._device.check_secrets(desired)
         self._phase(desired, Phase.VERIFIED)
         await self._fetch(desired)
         self._phase(desired, Phase.STAGED)
@@ -177,12 +179,14 @@ class Updater:
         candidates = Candidates(self._device, plan, desired.revision)
         self._phase(desired, Phase.PREPARE)
         try:
+            self._device.take_secrets(desired)
             await candidates.prepare(desired.settings.prepare_deadline_s)
             self._may_supersede = False
             self._phase(desired, Phase.SWAPPING)
             swaps = await candidates.switch(self._limits.switch_deadline_s)
             self._commit(desired, candidates)
         except BaseException:
+            self._device.take_secrets(self.status.running)
             await candidates.abandon()
             raise
         await candidates.settle()

@@ -53,6 +53,7 @@ from agent.supervise import TICK_S
 from agent.tls import SignedTokens, Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
+from agent.vault import Vault
 from wire import envelope, local
 from wire.errors import WireError
 from wire.names import DeviceId, FleetId
@@ -128,7 +129,10 @@ class Agent:
             clock,
             lambda: self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
         )
-        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._keep)
+        vault = Vault(
+            self._keys, identity.device, config.state_dir / "secrets", config.run_dir / "fleet-secrets"
+        )
+        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._keep, vault)
         self._updater = Updater(self._device, self._journal, store, downloader, clock, limits)
         downloader.trouble = self._updater.trouble
         self._twin = Twin(self._device, lambda: self._updater.status, clock, self._out.reported, version())

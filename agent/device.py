@@ -25,7 +25,9 @@ from agent.reconcile import EngineSpec, Layout, PipelineSpec
 from agent.store import Store
 from agent.stress import Relief
 from agent.supervise import Keeper, Part, Supervisor
+from agent.vault import Vault
 from wire import local
+from wire.desired import Desired
 from wire.names import is_name
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,16 @@ LEDGER_STATE_S = 300.0
 class Device:
     """To be used on the event loop's thread. `on_change`: something that reported state shows has changed."""
 
-    def __init__(self, config: Config, store: Store, launcher: Launcher, clock: Clock, keep: Keep) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        launcher: Launcher,
+        clock: Clock,
+        keep: Keep,
+        vault: Vault | None = None,
+    ) -> None:
+        self._vault = vault
         self.engines: dict[str, EngineUnit] = {}
         self.pipelines: dict[str, PipelineUnit] = {}
         self.supervisor = Supervisor(clock, self._tick)
@@ -63,6 +74,16 @@ class Device:
             {key: unit.spec for key, unit in self.engines.items()},
             {name: unit.spec for name, unit in self.pipelines.items()},
         )
+
+    def check_secrets(self, desired: Desired) -> None:
+        """:raises UpdateRefused: with each secret that cannot be opened or is not there"""
+        if self._vault is not None:
+            self._vault.check(desired)
+
+    def take_secrets(self, desired: Desired | None) -> None:
+        """Processes that start from now on get the secrets of this document."""
+        if self._vault is not None:
+            self._vault.take(desired)
 
     def name_models(self, names: Mapping[str, str]) -> None:
         """How people call the digests, for messages."""
@@ -105,6 +126,7 @@ class Device:
             ledger or CameraLedger(self._clock.mono()),
             held=held,
             allow_code=self._config.allow_workflow_code,
+            vault=self._vault,
             state_dir=self._config.state_dir,
         )
         unit.on_change = self._changed

@@ -52,6 +52,12 @@ class Keys(Protocol):
     def token(self, device: str, at_wall: float) -> str:
         """A short-lived token (`wire.proof`), signed."""
 
+    def unseal(self, device: str, name: str, sealed_text: str) -> str:
+        """A secret that was sealed to this device (`wire.sealed`).
+
+        :raises wire.errors.Refused: it was not
+        """
+
     def request(self) -> str:
         """A signing request in PEM for a new TLS key, which is put to use by `install`."""
 
@@ -79,6 +85,11 @@ class FileKeys:
 
     def token(self, device: str, at_wall: float) -> str:
         return proof.make(device, self._signing(), at_wall)
+
+    def unseal(self, device: str, name: str, sealed_text: str) -> str:
+        from wire import sealed
+
+        return sealed.unseal(self._sealing(), device, name, sealed_text)
 
     def request(self) -> str:
         from cryptography import x509

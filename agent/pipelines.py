@@ -20,6 +20,7 @@ from agent.intake import Intake
 from agent.reconcile import PipelineSpec
 from agent.stress import Relief
 from agent.supervise import Keeper
+from agent.vault import Vault
 from wire import local
 from wire.problem import Problem
 from wire.reasons import Reason
@@ -53,6 +54,7 @@ class PipelineUnit:
         *,
         held: bool,
         allow_code: bool = False,
+        vault: Vault | None = None,
         state_dir: Path | None = None,
     ) -> None:
         self.spec = spec
@@ -74,6 +76,7 @@ class PipelineUnit:
         self._limits = limits
         self._clock = clock
         self._allow_code = allow_code
+        self._vault = vault
         self._ends = 0
         self._intake = Intake(keep, self._acknowledge, held=held)
         self._changed = asyncio.Event()
@@ -91,12 +94,13 @@ class PipelineUnit:
         secrets_dir = str(self._state_dir / "secrets") if self._state_dir else ""
         return local.Start(
             self.spec.name,
-            self.spec.camera,
+            self._vault.fill(self.spec.camera) if self._vault else self.spec.camera,
             binding,
             str(self._run_dir),
             self._allow_code,
             files_dir,
             secrets_dir,
+            str(self._vault.fleet_dir) if self._vault else "",
         )
 
     def received(self, message: local.Message) -> None:

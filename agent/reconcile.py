@@ -16,6 +16,7 @@ from wire import local
 from wire.desired import Camera, Desired, EngineOptions, Model
 from wire.problem import Problem
 from wire.reasons import Reason
+from wire.secret import names_in
 from wire.source import default_pace
 
 KEY_DIGITS = 16
@@ -52,6 +53,8 @@ class PipelineSpec:
     send: str
     min_interval_s: float
     skip_cloud_blocks: bool = False
+    sealed: tuple[tuple[str, str], ...] = ()
+    """The secrets its camera uses, as they are sealed: another one means another process."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def plan(running: Layout, desired: Layout) -> Plan:
     starts, switches = [], []
     for name, spec in desired.pipelines.items():
         old = running.pipelines.get(name)
-        if old is None or old.camera != spec.camera:
+        if old is None or (old.camera, old.sealed) != (spec.camera, spec.sealed):
             starts.append(spec)
         elif old != spec:
             switches.append(spec)
@@ -153,6 +156,7 @@ def _pipeline_spec(desired: Desired, name: str, engine_of: dict[str, EngineSpec]
         model_id: Use(model, desired.models[model].digest, engine_of[model].key)
         for model_id, model in pipeline.models.items()
     }
+    wanted = names_in(desired.cameras[pipeline.camera].source)
     return PipelineSpec(
         name,
         camera_source(pipeline.camera, desired.cameras[pipeline.camera]),
@@ -163,6 +167,7 @@ def _pipeline_spec(desired: Desired, name: str, engine_of: dict[str, EngineSpec]
         pipeline.events.send,
         pipeline.events.min_interval_s,
         desired.workflows[pipeline.workflow].skip_cloud_blocks,
+        tuple(sorted((secret, desired.secrets.get(secret, "")) for secret in wanted)),
     )
 
 

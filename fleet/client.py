@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import tarfile
@@ -15,6 +16,8 @@ from typing import IO, Any
 import httpx
 
 from fleet.errors import FleetError, Refused, Transient
+from wire import sealed
+from wire.errors import Refused as WireRefused
 from wire.problem import Problem
 from wire.reasons import Reason
 
@@ -105,6 +108,26 @@ class Client:
 
     def revoke_device(self, name: str) -> None:
         self._call("POST", f"/devices/{name}/revoke")
+
+    def set_secret(self, device: str, name: str, secret: str) -> None:
+        """Seal the secret to the device's key, here, and send it sealed.
+
+        :raises Refused: the device has no sealing key, or the secret is too long
+        """
+        try:
+            key = base64.b64decode(self.device(device).get("sealing_key") or "", validate=True)
+            text = sealed.seal(key, device, name, secret)
+        except (ValueError, WireRefused) as e:
+            raise Refused(
+                Reason.SECRET_UNREADABLE, f"nothing can be sealed to {device} ({e}); enrol it again"
+            ) from e
+        self._call("PUT", f"/devices/{device}/secrets/{name}", json={"sealed": text})
+
+    def remove_secret(self, device: str, name: str) -> None:
+        self._call("DELETE", f"/devices/{device}/secrets/{name}")
+
+    def secrets(self, device: str) -> list[dict[str, Any]]:
+        return list(self._call("GET", f"/devices/{device}/secrets")["secrets"])
 
     def desired(self, device: str) -> dict[str, Any]:
         return self._call("GET", f"/devices/{device}/desired")

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fleet import audit
+from fleet import audit, secrets
 from fleet.clock import Clock, Ids
 from fleet.db import Database
 from fleet.errors import NotFound, Refused, Taken, Transient
@@ -108,10 +108,32 @@ class DesiredStates:
                 )
             header = {"device": device, "revision": (newest or 0) + 1, "issued_at": at}
             document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
-            row = self._signed_row(document, actor)
+            row = self._signed_row(_with_secrets(session, document), actor)
             session.add(row)
             audit.record(session, at, actor, "desired.set", device, revision=document.revision)
         return row
+
+    async def take_secrets(self, device: str, actor: str) -> bool:
+        """Make a new revision of the newest with the secrets as they are now; whether there is one to make it of."""
+        if not await asyncio.to_thread(self._store_secrets, device, actor):
+            return False
+        try:
+            await self.publish(device)
+        except Transient as e:
+            log.warning("desired state waits for the broker", extra={"device": device, "cause": str(e)})
+        return True
+
+    def _store_secrets(self, device: str, actor: str) -> bool:
+        at = self._clock.wall()
+        with self._database.write() as session:
+            newest = _newest(session, device)
+            if newest is None:
+                return False
+            times = {"revision": newest.revision + 1, "issued_at": at, "expires_at": at + self._lifetime_s}
+            document = read(desired.Desired, newest.document).model_copy(update=times)
+            session.add(self._signed_row(_with_secrets(session, document), actor))
+            audit.record(session, at, actor, "desired.set", device, revision=document.revision)
+        return True
 
     def _signed_row(self, document: desired.Desired, actor: str) -> DesiredRevision:
         signed = self._signer.desired(document)
@@ -187,6 +209,11 @@ class DesiredStates:
         return Envelope(
             id=self._ids.unique(), at=self._clock.wall(), boot=self._boot, seq=self._seq, data=row.signed
         ).encode()
+
+
+def _with_secrets(session: Session, document: desired.Desired) -> desired.Desired:
+    """With every secret of the device, sealed: a workflow may name one too, and none can be read on the way."""
+    return document.model_copy(update={"secrets": secrets.of_device(session, document.device)})
 
 
 def _newest(session: Session, device: str) -> DesiredRevision | None:

@@ -27,6 +27,7 @@ from fleet.ingest import Ingest
 from fleet.link import Link
 from fleet.objects import LocalObjects, Objects
 from fleet.registry import Registry
+from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from wire.command import Response
 from wire.names import FleetId
@@ -83,6 +84,7 @@ class Plane:
             config.limits.desired_days,
             self._publish_retained,
         )
+        self.secrets = Secrets(self.database, seams.clock)
         self.commands = Commands(
             fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
         )

@@ -115,6 +115,8 @@ class Desired(Doc):
     workflows: dict[Name, Workflow] = Field(default_factory=dict)
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
     schedules: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    secrets: dict[Name, str] = Field(default_factory=dict, max_length=256)
+    """Name → a secret sealed to the device (`wire.sealed`)."""
     settings: Settings = Settings()
 
     @property

@@ -79,7 +79,8 @@ class Binding:
 @dataclass(frozen=True)
 class Start:
     """First message to a pipeline. `run_dir` is for snapshots. `allow_code`: the device's own configuration file lets Python run
-    that a definition brings. `files_dir`: below it sinks write files; `secrets_dir`: the device's secrets, one a file."""
+    that a definition brings. `files_dir`: below it sinks write files; `secrets_dir`: the device's secrets, one a file;
+    `fleet_secrets_dir`: those of the desired state, for names that are not there."""
 
     pipeline: str
     camera: CameraSource
@@ -88,6 +89,7 @@ class Start:
     allow_code: bool = False
     files_dir: str = ""
     secrets_dir: str = ""
+    fleet_secrets_dir: str = ""
 
 
 @_message("prepare")

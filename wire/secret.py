@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 MASK = "***"
 REFERENCE = "secret:"
 """A value that begins so names a secret of the device: `secret:mail-password`."""
+
+IN_ADDRESS = re.compile(r"(?<=[:=])secret:([A-Za-z0-9._-]{1,64})(?=@|&|$)")
+"""A reference within a camera's address, where its password or a token would stand: `rtsp://admin:secret:door@10.0.0.7/main`."""
+
+
+def names_in(address: str) -> list[str]:
+    """The secrets that an address names."""
+    return IN_ADDRESS.findall(address)
 
 
 class Secret:

@@ -40,6 +40,12 @@ class NewApiToken(_Body):
     lifetime_days: float | None = Field(default=None, gt=0, le=36500)
 
 
+class SealedSecret(_Body):
+    """A secret sealed to the device's `sealing_key` under its name (`wire.sealed`)."""
+
+    sealed: str = Field(max_length=20_000)
+
+
 class NewCommand(_Body):
     arguments: dict[str, Any] = Field(default_factory=dict)
     timeout_s: float = Field(default=15.0, gt=0, le=300)
@@ -98,6 +104,30 @@ async def revoke(device: DeviceName, plane: PlaneDep, who: Operator) -> Response
     """End a device's identity at once: certificates, tokens, broker. It may be enrolled again with a replacing token."""
     await asyncio.to_thread(plane.certificates.revoke, device, who.actor)
     await plane.broker.reload()
+    return Response(status_code=204)
+
+
+@router.get("/devices/{device}/secrets", tags=["desired state"])
+def secrets(device: DeviceName, plane: PlaneDep, who: Viewer) -> dict[str, Any]:
+    """The names of a device's secrets; nobody but the device can read them."""
+    rows = plane.secrets.all(device)
+    return {"secrets": [{"name": r.name, "set_at": r.set_at, "set_by": r.set_by} for r in rows]}
+
+
+@router.put("/devices/{device}/secrets/{name}", tags=["desired state"], status_code=204)
+async def set_secret(
+    device: DeviceName, name: DeviceName, body: SealedSecret, plane: PlaneDep, who: Operator
+) -> Response:
+    """Keep a sealed secret; the device gets it with a new revision at once."""
+    await asyncio.to_thread(plane.secrets.set, device, name, body.sealed, who.actor)
+    await plane.desired.take_secrets(device, who.actor)
+    return Response(status_code=204)
+
+
+@router.delete("/devices/{device}/secrets/{name}", tags=["desired state"], status_code=204)
+async def remove_secret(device: DeviceName, name: DeviceName, plane: PlaneDep, who: Operator) -> Response:
+    await asyncio.to_thread(plane.secrets.remove, device, name, who.actor)
+    await plane.desired.take_secrets(device, who.actor)
     return Response(status_code=204)
 
 

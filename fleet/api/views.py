@@ -19,6 +19,7 @@ def device(row: Device, full: bool = False) -> dict[str, Any]:
         "last_seen_at": row.last_seen_at,
         "enrolled_at": row.enrolled_at,
         "revoked_at": row.revoked_at,
+        "sealing_key": row.sealing_key,
         "agent_version": row.agent_version,
         "revision": reported.get("revision"),
         "phase": reported.get("phase"),

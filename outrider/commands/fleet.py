@@ -113,6 +113,14 @@ def _configure_devices(commands: Commands) -> None:
     _remote(device, "show", "one device", _device_show).add_argument("device")
     revoke = _remote(device, "revoke", "end the identity of a device that was lost or stolen", _device_revoke)
     revoke.add_argument("device")
+    secret = _group(device, "secret", "passwords that only the device can read")
+    put = _remote(secret, "set", "seal a secret to a device; its text comes from standard input", _secret_set)
+    put.add_argument("device")
+    put.add_argument("name", help="cameras name it: rtsp://admin:secret:NAME@10.0.0.7/main")
+    _remote(secret, "list", "names of secrets", _secret_list).add_argument("device")
+    remove = _remote(secret, "remove", "forget a secret", _secret_remove)
+    remove.add_argument("device")
+    remove.add_argument("name")
     desired = _group(device, "desired", "the desired state of a device")
     _remote(desired, "get", "the newest desired state", _desired_get).add_argument("device")
     put = _remote(desired, "set", "make a new revision", _desired_set)
@@ -355,6 +363,26 @@ def _device_revoke(args: argparse.Namespace, client: Client) -> int:
     print(
         f"{args.device}: revoked; enrol it again with `outrider fleet token create --device {args.device} --replace`"
     )
+    return 0
+
+
+def _secret_set(args: argparse.Namespace, client: Client) -> int:
+    import getpass
+
+    asked = sys.stdin.isatty()
+    text = getpass.getpass(f"{args.name}: ") if asked else sys.stdin.read().rstrip("\r\n")
+    client.set_secret(args.device, args.name, text)
+    return 0
+
+
+def _secret_list(args: argparse.Namespace, client: Client) -> int:
+    rows = client.secrets(args.device)
+    columns = {"name": "NAME", "set_at": "SET", "set_by": "BY"}
+    return _show(args, rows, [_dated(row, "set_at") for row in rows], columns)
+
+
+def _secret_remove(args: argparse.Namespace, client: Client) -> int:
+    client.remove_secret(args.device, args.name)
     return 0
 
 

@@ -100,7 +100,7 @@ def open_desk(start: local.Start, provenance: Provenance) -> Desk:
     return Desk(
         patience_s=SINK_PATIENCE_S,
         files=Path(start.files_dir or start.run_dir),
-        vault=Vault.of_process(start.secrets_dir),
+        vault=Vault.of_process(start.secrets_dir, start.fleet_secrets_dir),
         uplink=provenance,
         pictures=Pictures("none" if hidden else privacy.pictures),
     )

@@ -22,7 +22,7 @@ from agent.keys import FileKeys
 from agent.renewal import Renewal
 from agent.tls import SignedTokens, Trust
 from fleet import authority
-from tests.integration.fleet_stand import Device, Stand, eventually
+from tests.integration.fleet_stand import Device, Stand, eventually, package
 from tests.unit.agent.clocks import ManualClock
 from wire import proof
 
@@ -267,3 +267,41 @@ def test_certificates_are_refused_at_the_broker_where_they_are_of_another_author
     nobody.mqtt = nobody._make()
     nobody.mqtt.tls_set_context(ssl.create_default_context(cadata=device.who.authority))
     assert nobody.try_connect() != ""
+
+
+def test_stolen_token_works_once(stand: Stand, tmp_path: Path) -> None:
+    device = Enrolled(stand, tmp_path / "a", "first")
+    (tmp_path / "thief").mkdir()
+    with pytest.raises(EnrolRefused) as refused:
+        asyncio.run(enrol(stand.url, device.token, tmp_path / "thief", CLOCK))
+    assert refused.value.reason.value == "token-invalid"
+    assert identity.load(tmp_path / "thief") is None
+    assert device.mqtt().try_connect() == ""
+
+
+def test_device_reaches_neither_topics_nor_objects_of_another(stand: Stand, tmp_path: Path) -> None:
+    thief, victim = Enrolled(stand, tmp_path / "a", "thief"), Enrolled(stand, tmp_path / "b", "victim")
+    headers = {"Authorization": f"Bearer {stand.admin_token}"}
+    with httpx.Client(base_url=stand.url, verify=victim.trust.context, headers=headers, timeout=60) as client:
+        model = client.post("/api/v1/models", content=package("private", weights=b"private")).json()
+    with stand.client() as client:
+        client.set_desired("victim", {"models": {"m": "private"}})
+    path = f"/api/v1/device/objects/{model['digest']}"
+    with victim.client() as http, thief.client() as stranger:
+        assert http.get(path).status_code == 200
+        answer = stranger.get(path)
+        assert (answer.status_code, answer.json()["reason"]) == (403, "not-allowed")
+    with thief.mqtt() as mqtt, victim.mqtt() as owner:
+        for topic in (owner.topics.desired, owner.topics.commands, "outrider/#", "#"):
+            mqtt.subscribe(topic)
+        for topic in (owner.topics.reported, owner.topics.desired, owner.topics.command("ping")):
+            assert mqtt.publish(topic, {"revision": 666}, retain=True) >= 128
+        assert owner.publish(owner.topics.conn, {"state": "online"}, retain=True) < 128
+        with stand.client() as client:
+            client.set_desired("victim", {})
+            client.set_desired("thief", {})
+        # Its own state was published last, so whatever it may hear of the other one's has come by then.
+        seen = {mqtt.next_message()[0]}
+        while not mqtt.received.empty():
+            seen.add(mqtt.next_message()[0])
+        assert seen == {mqtt.topics.desired}
