@@ -99,11 +99,8 @@ def test_nonsense_is_refused_with_its_reasons_and_the_old_state_keeps_serving(
     unable["models"]["detector"]["engine"] = {"engine": "tensorrt"}
     refused_at = stage.push(unable)
     reported = stage.await_outcome(refused_at)
-    assert (reported["phase"], reported["reason"], reported["revision"]) == (
-        "REJECTED",
-        "engine-unavailable",
-        revision,
-    )
+    assert (reported["phase"], reported["revision"]) == ("REJECTED", revision)
+    assert reported["reason"] in ("engine-unavailable", "driver-absent")
     assert "tensorrt" in reported["message"]
     seen = len(listener.events())
     wait_until(lambda: len(listener.events()) > seen + 5, "the old state keeps serving")
