@@ -21,7 +21,7 @@ from runtime.model.package import hash_file, refusal
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 4
+VERSION = 5
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""
@@ -136,9 +136,10 @@ def _prepend(model: Any, spec: InputSpec, feed_dtype: str) -> None:
         else:
             nodes.append(helper.make_node(op, [current], [result], to=types[to]))
         current = result
-    if not nodes:
-        nodes.append(helper.make_node("Identity", [FEED], [spec.name]))
-    nodes[-1].output[0] = spec.name
+    if nodes:
+        nodes[-1].output[0] = spec.name
+    else:
+        _feed_directly(graph, spec.name)
     kept = [*nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(kept)
@@ -148,6 +149,15 @@ def _prepend(model: Any, spec: InputSpec, feed_dtype: str) -> None:
             if spec.open_width:
                 shape[3 if spec.layout == "NCHW" else 2] = "width"
             value.CopyFrom(helper.make_tensor_value_info(FEED, types[feed_dtype], shape))
+
+
+def _feed_directly(graph: Any, name: str) -> None:
+    """The graph takes what comes as it is: TensorRT has no node between bytes and bytes, so the input only gets our name."""
+    for node in graph.node:
+        node.input[:] = [FEED if used == name else used for used in node.input]
+        for attribute in node.attribute:
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                _feed_directly(inner, name)
 
 
 def _steps(spec: InputSpec, feed_dtype: str) -> list[tuple[str, np.ndarray[Any, Any] | None, str]]:
