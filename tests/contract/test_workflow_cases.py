@@ -1,6 +1,6 @@
 """Our own cases: definitions and inputs written or generated here, with what the original engine answered.
 
-`workflow_cases/*.json` hold lists of cases in the form of the conformance folder. Cases in which this engine goes another way on
+`workflow_lists/*.json` hold lists of cases in the form of the conformance folder. Cases in which this engine goes another way on
 purpose are not among them (docs/workflows.md tells those).
 """
 
@@ -17,13 +17,14 @@ from runtime.errors import WorkflowRefused
 from runtime.workflow.compiler import compile_definition
 from tests.contract.test_workflow_conformance import Comparison, executor_of, given
 
-FOLDER = Path(__file__).parent / "workflow_cases"
+FOLDER = Path(__file__).parent / "workflow_lists"
 
 
 def cases() -> Iterator[Any]:
+    """Every case as a parameter of a test."""
     for path in sorted(FOLDER.glob("*.json")):
         document = json.loads(path.read_text())
-        for case in document.get("cases", [document]):
+        for case in document["cases"]:
             yield pytest.param(case, id=case["id"])
 
 
