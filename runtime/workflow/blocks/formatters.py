@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -107,7 +108,12 @@ class CurrentTime(Block):
 _UTC = timezone.utc
 
 
+_FENCED = re.compile(r"```json([\s\S]*?)```", re.IGNORECASE)
+
+
 class JsonParser(Block):
+    """What stands in a fence of ```json, or the whole text."""
+
     types = ("roboflow_core/json_parser@v1",)
     title = "JSON parser"
     fields = (Field("raw_json", kinds(ANY)), Field("expected_fields", literal=ListOf(Text(256))))
@@ -120,7 +126,8 @@ class JsonParser(Block):
 
     def run(self, raw_json: str, expected_fields: list[str]) -> Any:
         try:
-            document = json.loads(raw_json[: 1 << 20])
+            fenced = _FENCED.search(raw_json[: 1 << 20])
+            document = json.loads(fenced[1] if fenced else raw_json[: 1 << 20])
         except (ValueError, TypeError, RecursionError):
             document = None
         names = list(dict.fromkeys(n for n in expected_fields if n != "error_status"))

@@ -51,9 +51,7 @@ class DetectionOffset(Block):
             by = np.trunc((box[:, 2:] - box[:, :2]) * np.array([offset_width, offset_height]) / 200)
         grown = np.hstack([box[:, :2] - by, box[:, 2:] + by])
         np.clip(grown, 0, np.array(predictions.image_wh * 2), out=grown)
-        return replace(
-            predictions, xyxy=grown, detection_id=self.around.ids.take(len(predictions)), masks=None
-        )
+        return replace(predictions, xyxy=grown, detection_id=self.around.ids.take(len(predictions)))
 
 
 class PerClassConfidenceFilter(Block):

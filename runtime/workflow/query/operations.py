@@ -219,7 +219,8 @@ def _classification(p: Mapping[str, Any]) -> Function:
         predictions = value["predictions"]
         if isinstance(predictions, dict):
             top = value.get("predicted_classes", [])
-            scores = {c: entry["confidence"] for c, entry in predictions.items()}
+            by_id = sorted(predictions.items(), key=lambda item: item[1].get("class_id", 0))
+            scores = {c: entry["confidence"] for c, entry in by_id}
         else:
             top = value.get("top", "")
             scores = {entry["class"]: entry["confidence"] for entry in predictions}
