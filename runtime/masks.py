@@ -26,7 +26,7 @@ def encode(
 ) -> dict[str, Any]:
     """The run-length mask of a bitmap, or of a window of it.
 
-    window: (h, w), non-zero is inside. size_hw: of the whole mask, where the window is a part of it. at_xy: the window's
+    window: (h, w), non-zero is inside; fastest where its columns lie one behind the other in memory. size_hw: of the whole mask, where the window is a part of it. at_xy: the window's
     top-left corner in the mask, in which it must lie entirely.
     """
     height, width = size_hw or window.shape[:2]
@@ -45,9 +45,12 @@ def encode(
 def _runs(window: npt.NDArray[Any], height: int, at_xy: tuple[int, int]) -> tuple[_Longs, _Longs]:
     """First and behind-the-last place of each run of ones, in column-major places of the whole mask."""
     rows, columns = window.shape[:2]
-    padded = np.zeros((columns, rows + 1), np.int8)
-    padded[:, :rows] = window.T != 0
-    change = np.flatnonzero(np.diff(padded.ravel(), prepend=np.int8(0)))
+    padded = np.zeros((columns, rows + 1), np.bool_)
+    np.not_equal(window.T, 0, out=padded[:, :rows])
+    flat = padded.ravel()
+    change = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[0]:
+        change = np.concatenate([[0], change])
     column, row = np.divmod(change, rows + 1)
     places = (column + at_xy[0]) * height + row + at_xy[1]
     starts, ends = places[0::2], places[1::2]

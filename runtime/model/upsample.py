@@ -7,7 +7,6 @@ the authors of RF-DETR and YOLO use. Inside is where the interpolated logit is a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +16,25 @@ from runtime.model.geometry import Geometry
 from runtime.results import Floats
 
 
-@dataclass(frozen=True)
 class Axis:
     """One axis of an interpolation: `weights` (new size, old size), rows sum to 1."""
 
-    weights: Floats
+    def __init__(self, weights: Floats) -> None:
+        self.weights = weights
+        used = weights != 0
+        size = weights.shape[1]
+        first = used.argmax(axis=1)
+        count = int((size - used[:, ::-1].argmax(axis=1) - first).max())
+        self._first = np.minimum(first, size - count)
+        places = np.arange(len(weights))
+        self._taps = [weights[places, self._first + k][:, None] for k in range(count)]
+        reached = used.any(axis=0)
+        self._reach_first = np.where(reached, used.argmax(axis=0), len(weights)).tolist()
+        self._reach_last = np.where(reached, len(weights) - used[::-1].argmax(axis=0), 0).tolist()
 
     @classmethod
     def make(cls, size: int, new_size: int) -> Axis:
+        """From `size` places to `new_size`."""
         places = np.maximum((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0.0)
         low = np.minimum(places.astype(np.int64), size - 1)
         high = np.minimum(low + 1, size - 1)
@@ -47,14 +57,16 @@ class Axis:
 
     def reached(self, first: int, last: int) -> tuple[int, int]:
         """The new places, from and up to, that the old places `first` to `last` (inclusive) have a share in."""
-        places = np.flatnonzero(self.weights[:, first : last + 1].any(axis=1))
-        return int(places[0]), int(places[-1]) + 1
+        return min(self._reach_first[first : last + 1]), max(self._reach_last[first : last + 1])
 
-    def part(self, start: int, stop: int) -> tuple[Floats, slice]:
-        """Weights of the new places `start` to `stop` (exclusive), and the old places that they need."""
-        used = np.flatnonzero(self.weights[start:stop].any(axis=0))
-        old = slice(int(used[0]), int(used[-1]) + 1)
-        return self.weights[start:stop, old], old
+    def apply(self, rows: Floats, start: int, stop: int) -> Floats:
+        """The new rows `start` to `stop` (exclusive) of an array of old rows. A bilinear row has two or three shares, hence no
+        product of matrices, which would also wake the threads of the linear algebra."""
+        first = self._first[start:stop]
+        out = rows[first] * self._taps[0][start:stop]
+        for k, taps in enumerate(self._taps[1:], 1):
+            out += rows[first + k] * taps[start:stop]
+        return np.asarray(out, np.float32)
 
 
 class Upsampler:
@@ -70,10 +82,10 @@ class Upsampler:
         if window is None:
             return masks.encode(np.zeros((1, 1), np.bool_), size_hw=self._size_hw)
         left, top, right, bottom = window
-        across, columns = self._x.part(left, right)
-        down, rows = self._y.part(top, bottom)
-        values = down @ logits[rows, columns] @ across.T
-        return masks.encode(values > 0, size_hw=self._size_hw, at_xy=(left, top))
+        lines = self._y.apply(logits, top, bottom)
+        # Turned, since the coding goes down the columns.
+        inside = self._x.apply(np.ascontiguousarray(lines.T), left, right) > 0
+        return masks.encode(inside.T, size_hw=self._size_hw, at_xy=(left, top))
 
     def _window(
         self, logits: Floats, within: tuple[int, int, int, int] | None
