@@ -156,19 +156,14 @@ def _sides(detections: Detections, segment: Any, anchor: str | None) -> list[boo
     if not len(detections):
         return []
     names = (anchor,) if anchor else ("TOP_LEFT", "TOP_RIGHT", "BOTTOM_LEFT", "BOTTOM_RIGHT")
+    shares = np.array([ANCHORS[name] for name in names])[:, None]
+    box = detections.xyxy
+    points = box[None, :, :2] * (1.0 - shares) + box[None, :, 2:] * shares - line[0]
     way = line[1] - line[0]
-    length = float(way @ way)
-    sides, clear = np.zeros(0, bool), np.ones(len(detections), bool)
-    for name in names:
-        points = anchor_points(detections, name) - line[0]
-        along, across = points @ way, points[:, 1] * way[0] - points[:, 0] * way[1]
-        left = across < 0
-        clear &= (along >= 0) & (along <= length)
-        if len(sides):
-            clear &= left == sides
-        else:
-            sides = left
-    return [side if known else None for side, known in zip(sides.tolist(), clear.tolist(), strict=True)]
+    along = points @ way
+    left = points[..., 1] * way[0] - points[..., 0] * way[1] < 0
+    clear = ((along >= 0) & (along <= way @ way) & (left == left[0])).all(axis=0)
+    return [side if known else None for side, known in zip(left[0].tolist(), clear.tolist(), strict=True)]
 
 
 class LineCounterV1(LineCounterV2):
