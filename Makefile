@@ -37,7 +37,7 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench: $(STAMP)
-	@for name in pipeline_efficiency swap footprint workflow_overhead slot_roundtrip engines; do $(BIN)/python -m benchmarks.$$name --json; done
+	@for name in pipeline_efficiency swap footprint workflow_overhead slot_roundtrip engines cameras; do $(BIN)/python -m benchmarks.$$name --json; done
 
 # Names, versions and markers of everything the tests resolve; no address of any registry.
 constraints: $(STAMP)
