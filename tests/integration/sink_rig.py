@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+import pytest
 
 from runtime.sinks.desk import Desk
 from runtime.workflow.block import Surroundings
@@ -19,6 +19,16 @@ from runtime.workflow.executor import Executor, Outcome
 from runtime.workflow.values import ImageValue
 
 PICTURE = ImageValue(np.full((48, 64, 3), (40, 120, 200), np.uint8))
+
+_opened: list[Desk] = []
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    """Close the desks of a test."""
+    yield
+    while _opened:
+        _opened.pop().close(0.5)
 
 
 def executor(
@@ -32,7 +42,9 @@ def executor(
         "steps": [{"name": "sink", **step}],
         "outputs": [{"type": "JsonField", "name": "sink", "selector": "$steps.sink.*"}],
     }
-    around = Surroundings(time.time, time.monotonic, desk=desk or Desk())
+    desk = desk or Desk()
+    _opened.append(desk)
+    around = Surroundings(time.time, time.monotonic, desk=desk)
     return Executor(compile_definition(definition), {}, around)
 
 
@@ -100,27 +112,3 @@ def requests() -> Iterator[Requests]:
         server.shutdown()
         thread.join(5)
         server.server_close()
-
-
-class LoopThread:
-    """An event loop in a thread, for servers of asyncio."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(15)
-
-    def close(self) -> None:
-        async def end() -> None:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        self.run(end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
-        self.loop.close()

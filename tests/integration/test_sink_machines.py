@@ -9,9 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pymodbus.client import ModbusTcpClient
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from runtime.errors import Refused
 from runtime.sinks import sender
@@ -19,7 +16,10 @@ from runtime.sinks.desk import Desk
 from runtime.sinks.gpio import GpioSender, Signal
 from runtime.sinks.sender import Undelivered
 from tests.fakes.mosquitto import free_port
-from tests.integration.sink_rig import PICTURE, LoopThread, executor, outputs, run, until
+from tests.fakes.plc import LoopThread, Plc
+from tests.integration.sink_rig import PICTURE, executor, outputs, run, tidy, until
+
+__all__ = ["tidy"]
 
 
 @pytest.fixture
@@ -27,37 +27,6 @@ def loop() -> Iterator[LoopThread]:
     thread = LoopThread()
     yield thread
     thread.close()
-
-
-class Plc:
-    """A real Modbus TCP server, and a client that looks at it."""
-
-    def __init__(self, loop: LoopThread, port: int) -> None:
-        self.port = port
-        self._loop = loop
-        self._server: Any = None
-        self.look = ModbusTcpClient("127.0.0.1", port=port, timeout=2)
-
-    def start(self) -> None:
-        async def begin() -> None:
-            blocks = [SimData(0, count=64, values=0, datatype=DataType.REGISTERS)]
-            device = SimDevice(1, simdata=blocks)
-            self._server = ModbusTcpServer(device, address=("127.0.0.1", self.port))
-            await self._server.serve_forever(background=True)
-
-        self._loop.run(begin())
-
-    def stop(self) -> None:
-        self.look.close()
-        if self._server is not None:
-            self._loop.run(self._server.shutdown())
-            self._server = None
-
-    def coil(self, address: int) -> bool:
-        return bool(self.look.read_coils(address, count=1, device_id=1).bits[0])
-
-    def register(self, address: int) -> int:
-        return int(self.look.read_holding_registers(address, count=1, device_id=1).registers[0])
 
 
 @pytest.fixture

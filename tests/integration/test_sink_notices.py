@@ -20,7 +20,9 @@ from runtime.sinks.pictures import Pictures
 from runtime.sinks.vault import Vault
 from runtime.workflow.blocks import notices
 from tests.fakes.mosquitto import free_port
-from tests.integration.sink_rig import PICTURE, Requests, executor, outputs, requests, run, until
+from tests.integration.sink_rig import PICTURE, Requests, executor, outputs, requests, run, tidy, until
+
+__all__ = ["tidy"]
 
 WEBHOOK: dict[str, Any] = {"type": "roboflow_core/webhook_sink@v1", "method": "POST", "cooldown_seconds": 0}
 

@@ -15,7 +15,9 @@ import pytest
 from runtime.sinks.desk import Desk
 from runtime.sinks.pictures import Pictures
 from tests.fakes.postgres import PASSWORD, Postgres, program
-from tests.integration.sink_rig import PICTURE, executor, outputs, run
+from tests.integration.sink_rig import PICTURE, executor, outputs, run, tidy
+
+__all__ = ["tidy"]
 
 
 def written(desk: Desk, folder: Path, pattern: str = "*") -> list[Path]:
