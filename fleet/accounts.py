@@ -27,7 +27,7 @@ ITERATIONS = 101
 broker computes this for every client at each reload."""
 SALT_BYTES = 12
 DEVICE_READS = ("desired", "cmd/+")
-DEVICE_WRITES = ("conn", "reported", "health", "event/+", "rsp/+")
+DEVICE_WRITES = ("conn", "reported", "health", "event/+", "rsp/+", "data/#")
 
 
 class Action(Enum):
@@ -90,4 +90,4 @@ def allowed(fleet: FleetId, user: str, topic: str, action: Action) -> bool:
 
 
 def _pattern(topic: str) -> str:
-    return re.escape(topic).replace(r"\+", "(?:[^/+#]+|[+])")
+    return re.escape(topic).replace(r"\+", "(?:[^/+#]+|[+])").replace(r"\#", "[^+#]+")

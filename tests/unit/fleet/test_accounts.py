@@ -92,3 +92,10 @@ def test_a_reader_reads_the_whole_fleet_and_writes_nothing() -> None:
     assert not allowed(LAB, reader, "outrider/1/lab/a/desired", Action.WRITE)
     assert not is_name(reader)
     assert f"user {reader}\ntopic read outrider/1/lab/#\n" in accounts.acl_file(LAB, [reader]).decode()
+
+
+def test_a_device_publishes_what_workflows_have_below_its_own_data_alone() -> None:
+    assert allowed(LAB, "a", "outrider/1/lab/a/data/line/1/state", Action.WRITE)
+    assert not allowed(LAB, "a", "outrider/1/lab/b/data/line", Action.WRITE)
+    assert not allowed(LAB, "a", "outrider/1/lab/a/data/+/x", Action.WRITE)
+    assert not allowed(LAB, "a", "outrider/1/lab/a/data/x", Action.READ)
