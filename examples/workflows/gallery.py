@@ -9,7 +9,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +26,7 @@ from examples.bottle_caps.scene import FPS as BELT_FPS
 from examples.bottle_caps.scene import Scene
 from examples.workflows import drawn, matched
 from examples.workflows.people import VIDEO, Placed, Room
-from outrider.commands.workflow import _Loaded
+from runtime.model.engine import Done
 from runtime.sinks.desk import Counter, Desk, Receipt
 from runtime.workflow.block import Surroundings
 from runtime.workflow.compiler import compile_definition
@@ -72,6 +72,19 @@ class Application:
     models: Mapping[str, Model] = field(default_factory=dict)
     needs_assets: bool = True
     at_wall: float = 1_700_000_000.0
+
+
+class Asked:
+    """A model of the SDK, as an executor asks it."""
+
+    def __init__(self, model: outrider.Model) -> None:
+        self.spec, self.digest, self._model = model.spec, model.digest, model
+
+    def submit(self, images: Sequence[Image]) -> Done:
+        return Done(tuple(self._model.ask(images)))
+
+    def close(self) -> None:
+        self._model.close()
 
 
 class Rehearsal(Desk):
@@ -196,7 +209,7 @@ def run(
     wall = application.at_wall if at_wall is None else at_wall
     with ExitStack() as held:
         engines = {
-            model_id: _Loaded(held.enter_context(outrider.load(make(context), exact=False, **_family(make))))
+            model_id: Asked(held.enter_context(outrider.load(make(context), exact=False, **_family(make))))
             for model_id, make in application.models.items()
         }
         around = Surroundings(lambda: wall, time.monotonic, desk=desk or Rehearsal())
