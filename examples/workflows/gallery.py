@@ -1,6 +1,7 @@
 """The applications of this folder: which clip, which models, and which frame makes the picture.
 
-python -m examples.workflows.gallery --assets DIR [NAME …]     draws the pictures anew
+python -m examples.workflows.gallery --assets DIR [NAME …]     draws the pictures anew; what was found in a real video is shown
+in a drawn scene (sketch.py)
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from examples.bottle_caps.scene import FPS as BELT_FPS
 from examples.bottle_caps.scene import Scene
 from examples.workflows import drawn, matched
 from examples.workflows.people import VIDEO, Placed, Room
+from examples.workflows.sketch import Sketcher
 from runtime.model.engine import Done
 from runtime.sinks.desk import Counter, Desk, Receipt
 from runtime.workflow.block import Surroundings
@@ -200,21 +202,27 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     desk: Desk | None = None,
     at_wall: float | None = None,
+    sketched: bool = False,
 ) -> Iterator[tuple[Image, dict[str, Any]]]:
-    """Each frame with the outputs on it.
+    """Each frame with the outputs on it. `sketched`: a drawn scene stands for each frame once the detector has seen it.
 
     :raises RuntimeError: a step failed, or a model gave no answer
     """
     graph = compile_definition(definition(application.name))
     wall = application.at_wall if at_wall is None else at_wall
     with ExitStack() as held:
-        engines = {
-            model_id: Asked(held.enter_context(outrider.load(make(context), exact=False, **_family(make))))
-            for model_id, make in application.models.items()
-        }
+        engines: dict[str, Asked | Sketcher] = {}
+        frames = application.frames(context)
+        for model_id, make in application.models.items():
+            model = held.enter_context(outrider.load(make(context), exact=False, **_family(make)))
+            if sketched and make is detector:
+                sketcher = Sketcher(model)
+                engines[model_id], frames = sketcher, sketcher.frames(frames)
+            else:
+                engines[model_id] = Asked(model)
         around = Surroundings(lambda: wall, time.monotonic, desk=desk or Rehearsal())
         executor = Executor(graph, engines, around)
-        for number, image in enumerate(application.frames(context)):
+        for number, image in enumerate(frames):
             metadata = VideoMetadata(
                 application.name, number, wall + number / application.fps, application.fps, True
             )
@@ -264,7 +272,8 @@ def main() -> None:
         for application in APPLICATIONS:
             if arguments.names and application.name not in arguments.names:
                 continue
-            for image, outputs in islice(run(application, context), application.shown, application.shown + 1):
+            outcomes = run(application, context, sketched=application.needs_assets)
+            for image, outputs in islice(outcomes, application.shown, application.shown + 1):
                 shown = picture(application, image, outputs)
                 cv2.imwrite(str(FOLDER / f"{application.name}.jpg"), shown, [cv2.IMWRITE_JPEG_QUALITY, 85])
                 print(application.name)
