@@ -14,6 +14,7 @@ MODULES = (
     "analytics",
     "annotators",
     "answers",
+    "buckets",
     "classifiers",
     "codes",
     "comparison",
