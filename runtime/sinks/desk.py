@@ -226,7 +226,8 @@ class Desk:
                 self._settle(counter, counter.lane.abandon(), error)
             if not kept and (receipt := counter.receipts.pop(parcel, None)) is not None:
                 receipt.settle(value, error)
-            gone = self._gone(counter)
+            # `close` may have looked while this parcel was still under way.
+            gone = self._gone(counter) or (self._closing and not len(counter.lane))
             self._changed.notify_all()
         self._log(counter, failed_before, error)
         if gone:
