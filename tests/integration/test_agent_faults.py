@@ -105,7 +105,7 @@ def test_events_wait_until_somebody_listens(made: Rig) -> None:
     try:
         late.wait(lambda: len(late.of("event")) > 40)
         (first,), (second,) = ([sorted(runs) for runs in runs_of(o).values()] for o in (made.observer, late))
-        assert gapless(second[:-20])
+        assert gapless([n - second[0] + 1 for n in second[:-20]])
         # What the broker had handed to a reader that was just leaving went with that reader.
         assert second[0] <= first[-1] + 1 + IN_FLIGHT
     finally:

@@ -1,4 +1,4 @@
-"""Objects in a real S3 server, which checks who may write."""
+"""Objects in an HTTP server of the test that speaks S3 and checks every signature."""
 
 from __future__ import annotations
 
