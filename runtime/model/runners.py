@@ -1,7 +1,7 @@
 """The threads that run batches beside the engine process' loop, where the engine gains from several runs at once.
 
-On a CPU two runs side by side finish nearly twice as many tensors as one run on two threads, since neither waits at the
-other's barriers. Where an engine takes one run at a time there is no thread, and `start` runs the batch in the loop itself.
+On a CPU two runs side by side finish more tensors than one by one on all threads (YOLOX-nano on two cores: 125 a second against
+78), since neither waits at the other's barriers. Where an engine takes one run at a time there is no thread, and `start` runs the batch in the loop itself.
 Knows no model and no pipeline: a batch is something to call, its outcome is for the loop to look at.
 """
 
