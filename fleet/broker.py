@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from fleet.config import Broker as BrokerConfig
 from fleet.confined import Bounds
 from fleet.errors import Misconfigured, Transient
 from fleet.files import write_atomic
+from fleet.ports import free_port
 from wire.envelope import MAX_BYTES
 from wire.names import FleetId
 from wire.reasons import Reason
@@ -84,9 +84,7 @@ def choose_port(host: str, port: int, kept: Path) -> int:
     try:
         port = int(kept.read_text())
     except (FileNotFoundError, ValueError):
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
+        port = free_port(host)
         write_atomic(kept, str(port).encode())
     return port
 

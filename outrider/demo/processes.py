@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STOP_DEADLINE_S = 15.0
+TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
 
 
@@ -49,10 +50,15 @@ class Processes:
         """:raises DemoFailed: a child has ended"""
         for name, child in self._children:
             if (status := child.poll()) is not None:
-                tail = self.log(name).read_text(errors="replace").splitlines()[-15:]
-                raise DemoFailed(
-                    f"{name} ended with status {status}; the end of its log:\n" + "\n".join(tail)
-                )
+                raise DemoFailed(f"{name} ended with status {status}; {self._tail(name)}")
+
+    def tails(self) -> str:
+        """The end of each child's log."""
+        return "\n".join(f"{name}: {self._tail(name)}" for name, _ in self._children)
+
+    def _tail(self, name: str) -> str:
+        lines = self.log(name).read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return "the end of its log:\n" + "\n".join(lines)
 
     def forget(self, pid: int) -> None:
         """Stop watching a child that has been ended on purpose, once it is gone."""

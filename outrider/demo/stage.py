@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import tomli_w
 from fleet.client import Access, Client
 from fleet.config import DataDir, load, save
 from fleet.errors import FleetError
+from fleet.ports import free_port
 from outrider.demo.processes import DemoFailed, Processes
 
 START_DEADLINE_S = 60.0
@@ -193,7 +193,9 @@ class Stage:
             if (answer := probe()) is not None:
                 return answer
             time.sleep(POLL_S)
-        raise DemoFailed(f"{what} did not come within {deadline_s:.0f} s; logs are in {self.logs}")
+        raise DemoFailed(
+            f"{what} did not come within {deadline_s:.0f} s; logs are in {self.logs}\n{self.processes.tails()}"
+        )
 
 
 def outrider(*arguments: str, temporary: Path | None = None) -> str:
@@ -212,13 +214,6 @@ def outrider(*arguments: str, temporary: Path | None = None) -> str:
         words = (done.stderr or done.stdout).strip() or f"outrider {' '.join(arguments)} failed"
         raise DemoFailed(words.removeprefix("outrider: "))
     return done.stdout
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.fakes.mosquitto import free_port
+from fleet.ports import free_port
 
 PASSWORD = "p0stgres-of-a-test"
 

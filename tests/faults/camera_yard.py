@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from outrider.demo.stage import free_port
+from fleet.ports import free_port
 from tests.fakes.agent_rig import Rig, rig, until
 
 SYSTEM_PYTHON = "/usr/bin/python3"

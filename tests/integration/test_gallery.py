@@ -14,10 +14,10 @@ import pytest
 from examples.bottle_caps.scene import Scene
 from examples.workflows import drawn, gallery
 from examples.workflows.gallery import APPLICATIONS, Application, Context
+from fleet.ports import free_port
 from runtime.sinks.desk import Desk
 from runtime.workflow.registry import load_blocks
 from tests.conftest import SHARED
-from tests.fakes.mosquitto import free_port
 from tests.fakes.plc import LoopThread, Plc
 from tests.integration.sink_rig import requests
 

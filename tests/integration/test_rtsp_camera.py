@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from outrider.demo.stage import free_port
+from fleet.ports import free_port
 from runtime.camera.opening import open_camera
 from runtime.camera.reader import CameraReader, Frame
 from wire.local import CameraSource, CameraState

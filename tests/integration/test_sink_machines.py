@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from fleet.ports import free_port
 from runtime.errors import Refused
 from runtime.sinks import sender
 from runtime.sinks.desk import Desk
 from runtime.sinks.gpio import GpioSender, Signal
 from runtime.sinks.sender import Undelivered
-from tests.fakes.mosquitto import free_port
 from tests.fakes.plc import LoopThread, Plc
 from tests.integration.sink_rig import PICTURE, executor, outputs, run, tidy, until
 

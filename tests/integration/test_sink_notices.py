@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from fleet.ports import free_port
 from runtime.sinks.desk import Desk
 from runtime.sinks.lane import Limits
 from runtime.sinks.pictures import Pictures
 from runtime.sinks.vault import Vault
 from runtime.workflow.blocks import notices
-from tests.fakes.mosquitto import free_port
 from tests.integration.sink_rig import PICTURE, Requests, executor, outputs, requests, run, tidy, until
 
 __all__ = ["tidy"]
