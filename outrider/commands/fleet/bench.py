@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from outrider.commands.fleet.access import Commands, remote
+
 if TYPE_CHECKING:
     from fleet.client import Client
 
@@ -15,12 +17,20 @@ MOST_S = 300.0
 """The control plane waits no longer for an answer; one that comes later is kept all the same."""
 
 
-def configure_table(parser: argparse.ArgumentParser) -> None:
+def configure(commands: Commands) -> None:
+    """Add `bench` and, below it, `run`."""
+    bench = remote(commands, "bench", "what models cost on the fleet's machines, as one table", table)
+    _configure_table(bench)
+    actions = bench.add_subparsers(dest="bench_command", metavar="run")
+    _configure_run(remote(actions, "run", "have a device measure a model of it", run))
+
+
+def _configure_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="this device only")
     parser.add_argument("--model", help="this model only: NAME, NAME@VERSION or a digest")
 
 
-def configure_run(parser: argparse.ArgumentParser) -> None:
+def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device")
     parser.add_argument("model", help="as the device's desired state calls it, or a digest the device holds")
     parser.add_argument(

@@ -1,0 +1,31 @@
+"""`outrider fleet …`: make, run and use a control plane. A module a noun; each adds its own commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the commands."""
+    from outrider.commands.fleet import bench, devices, registry, server, tokens
+
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for noun in (server, tokens, devices, registry, bench):
+        noun.configure(commands)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a command; 1 for a failure, which is explained with every located problem."""
+    from fleet.errors import FleetError
+
+    try:
+        return int(args.action(args) or 0)
+    except FleetError as e:
+        print(f"outrider fleet: {e}", file=sys.stderr)
+        for problem in e.problems:
+            print(f"  {problem}", file=sys.stderr)
+        print(f"  [{e.reason.value}] {e.reason.text}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1

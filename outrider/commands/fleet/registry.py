@@ -1,0 +1,68 @@
+"""`outrider fleet model|workflow …`: what the registry holds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from outrider.commands.fleet.access import Commands, group, remote
+from outrider.commands.fleet.output import dated, print_json, show
+
+if TYPE_CHECKING:
+    from fleet.client import Client
+
+
+def configure(commands: Commands) -> None:
+    """Add `model` and `workflow`."""
+    model = group(commands, "model", "models of the registry")
+    upload = remote(model, "upload", "check and store a model package", _model_upload)
+    upload.add_argument("path", type=Path, help="a package directory or its .tar.zst, .tar or .zip")
+    upload.add_argument("--name", help="the name in the registry; the package's own by default")
+    remote(model, "list", "models and their versions", _model_list)
+    workflow = group(commands, "workflow", "workflows of the registry")
+    upload = remote(workflow, "upload", "check and store a workflow definition", _workflow_upload)
+    upload.add_argument("path", type=Path)
+    upload.add_argument("--name", help="the name in the registry; the file's by default")
+    remote(workflow, "list", "workflows and their versions", _workflow_list)
+
+
+def _model_upload(args: argparse.Namespace, client: Client) -> int:
+    shown = sys.stderr.isatty() and not args.json
+    answer = client.upload_model(args.path, args.name, _progress if shown else None)
+    return _uploaded(args, answer)
+
+
+def _workflow_upload(args: argparse.Namespace, client: Client) -> int:
+    return _uploaded(args, client.upload_workflow(args.path, args.name))
+
+
+def _uploaded(args: argparse.Namespace, answer: dict[str, Any]) -> int:
+    if args.json:
+        return print_json(answer)
+    print(f"{answer['name']}@{answer['version']} {answer['digest']}")
+    return 0
+
+
+def _progress(sent: int, total: int) -> None:
+    done = sent >= total
+    bar = "#" * (30 * sent // max(total, 1))
+    rest = "checking …\n" if done else ""
+    print(
+        f"\r[{bar:30}] {sent / 1e6:.1f} of {total / 1e6:.1f} MB {rest}", end="", file=sys.stderr, flush=True
+    )
+
+
+def _model_list(args: argparse.Namespace, client: Client) -> int:
+    return _versions(args, client.models())
+
+
+def _workflow_list(args: argparse.Namespace, client: Client) -> int:
+    return _versions(args, client.workflows())
+
+
+def _versions(args: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
+    columns = {"name": "NAME", "version": "VERSION", "digest": "DIGEST", "size": "SIZE", "created_at": "WHEN"}
+    shown = [{**dated(row, "created_at"), "size": f"{row['size_bytes'] / 1e6:.2f} MB"} for row in rows]
+    return show(args, rows, [{**row, "digest": row["digest"][:19]} for row in shown], columns)
