@@ -1,65 +1,31 @@
-"""The agent: puts the parts together, brings up what `current` names at once, then the network; ends them in order."""
+"""The agent's life: brings up what `current` names at once, then the network; ends everything in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
-import importlib.metadata
 import logging
 import os
-import random
 import signal
-import ssl
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from agent import download
 from agent.api import access
 from agent.api.app import Api
 from agent.api.server import HttpServer
-from agent.apply import Updater
-from agent.backoff import Backoff
-from agent.bench import Bench
-from agent.child import Launcher, ModuleLauncher
-from agent.clock import Clock, unique_id
-from agent.commands import Commands
+from agent.child import Launcher
+from agent.clock import Clock
+from agent.composition import compose, version
 from agent.config import Config
-from agent.courier import Courier
-from agent.device import Device
-from agent.errors import AgentError, Degraded, Disconnected, Refused
+from agent.errors import Degraded, Refused
 from agent.files import write_atomic
-from agent.health.host import HostFigures
-from agent.health.nvidia import Gpus
-from agent.health.report import HealthReport
-from agent.health.strain import Strain
 from agent.identity import Identity
-from agent.journal import Journal
-from agent.keys import FileKeys
-from agent.link import Link
-from agent.notify import Notifier
-from agent.outbox import Figures, Outbox
-from agent.outgoing import Outgoing
-from agent.relay import Relays
-from agent.renewal import Renewal
-from agent.snapshots import fleet_snapshot
-from agent.stamp import Stamp
-from agent.store import Store
 from agent.supervise import TICK_S
-from agent.tls import SignedTokens, Trust
-from agent.trust import Gate, SignedNonsense
-from agent.twin import Twin
-from agent.vault import Vault
-from wire import envelope, local
 from wire.errors import WireError
-from wire.names import DeviceId, FleetId
 from wire.reasons import Reason
 from wire.reported import Phase
-from wire.topics import DeviceTopics
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +33,6 @@ ALIVE_S = 10 * TICK_S
 PORT_FILE = "http-port"
 FIRST_HEALTH_S = 3.0
 DEFAULT_HEALTH_S = 30.0
-
-
-def version() -> str:
-    """The installed version."""
-    try:
-        return importlib.metadata.version("outrider")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"
 
 
 class Agent:
@@ -88,96 +46,15 @@ class Agent:
         environment: Mapping[str, str],
         launcher: Launcher | None = None,
     ) -> None:
-        limits = config.limits
         self._config = config
         self._identity = identity
         self._clock = clock
         self._stopped = asyncio.Event()
-        self._topics = DeviceTopics(FleetId(identity.fleet), DeviceId(identity.device))
-        self._stamp = Stamp(clock, unique_id)
-        self._notifier = Notifier(environment)
-        self._keys = FileKeys(config.state_dir)
-        self._trust = Trust(identity.authority, self._keys, clock, public=identity.public_authorities)
-        self._client = httpx.AsyncClient(
-            timeout=limits.connect_s,
-            verify=self._trust.context,
-            auth=None if identity.api_token else SignedTokens(identity.device, self._keys, clock),
-        )
-        self._renewal = Renewal(
-            self._client, identity.url, self._keys, clock, self._trust.refresh, limits.renewal_check_s
-        )
-        self._outbox = Outbox(
-            config.state_dir / "outbox.db",
-            max_bytes=limits.outbox_bytes,
-            max_age_s=limits.outbox_age_s,
-            clock=clock,
-        )
-        self._out = Outgoing(self._outbox, self._topics, self._stamp, clock, version())
-        self._journal = Journal(config.state_dir)
-        store = Store(config.state_dir)
-        downloader = download.Downloader(
-            self._client,
-            identity.url,
-            identity.api_token,
-            lambda: self._backoff(1.0, 60.0),
-            keep_free_bytes=limits.free_space_bytes,
-        )
-        self._relays = Relays(
-            config.state_dir,
-            f"{identity.fleet}.{identity.device}",
-            limits,
-            clock,
-            lambda: self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
-        )
-        vault = Vault(
-            self._keys, identity.device, config.state_dir / "secrets", config.run_dir / "fleet-secrets"
-        )
-        self._device = Device(config, store, launcher or ModuleLauncher(), clock, self._keep, vault)
-        self._updater = Updater(self._device, self._journal, store, downloader, clock, limits)
-        downloader.trouble = self._updater.trouble
-        self._twin = Twin(self._device, lambda: self._updater.status, clock, self._out.reported, version())
-        self._gate = Gate(identity, clock)
-        self._gpus = Gpus()
-        self._health = HealthReport(
-            self._device,
-            lambda: self._updater.status,
-            self._waiting,
-            self._relays.figures,
-            HostFigures(config.state_dir, clock.mono()),
-            self._gpus,
-            clock,
-        )
-        self._strain = Strain(self._device, self._gpus, limits)
-        self._bench = Bench(
-            lambda: self._updater.status.running, store, config.state_dir / "engine-cache", config.run_dir
-        )
-        self._commands = Commands(self._gate.open_command, self._handlers(), self._out.response)
-        self._link = Link(
-            identity.broker,
-            f"{identity.fleet}.{identity.device}",
-            (self._topics.desired, self._topics.commands),
-            lambda: self._out.connection("offline"),
-            self,
-            self._backoff(limits.reconnect_min_s, limits.reconnect_max_s),
-            limits.connect_s,
-            tls=self._tls,
-        )
-        self._courier = Courier(
-            self._outbox,
-            self._link,
-            clock,
-            window=limits.in_flight,
-            no_subscriber_retry_s=limits.no_subscriber_retry_s,
-            settle_s=limits.settle_s,
-        )
-        self._offline_since_mono = clock.mono()
-        self._unkept: object | None = None
-        self._poll_failure: Reason | None = None
+        self._parts = compose(config, identity, clock, environment, launcher)
         self._http = HttpServer(config.http_host, config.http_port)
-        self._device.on_change = self._twin.changed
-        self._device.on_tick = self._tick
-        self._updater.on_phase = self._phase_changed
-        self._outbox.on_added = self._courier.wake
+        self._parts.work.device.on_tick = self._tick
+        self._parts.work.updater.on_phase = self._phase_changed
+        self._parts.uplink.on_change = self._tell_status
 
     def stop(self) -> None:
         """End in good order."""
@@ -187,37 +64,34 @@ class Agent:
         """:raises AgentError, OSError: the agent cannot work here"""
         with _locked(self._config.state_dir):
             try:
-                await self._outbox.start()
-                self._updater.start()
+                await self._parts.messages.outbox.start()
+                self._parts.work.updater.start()
                 await self._serve()
             finally:
                 await self._close()
 
     async def _serve(self) -> None:
+        parts = self._parts
         work: list[Coroutine[Any, Any, None]] = [
-            self._device.supervisor.run(),
-            self._updater.run(),
-            self._courier.run(),
-            self._link.run(),
+            parts.work.device.supervisor.run(),
+            parts.work.updater.run(),
+            *parts.uplink.work(),
             self._report_health(),
-            self._poll(),
-            self._renewal.run(),
+            parts.network.renewal.run(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         stopped = asyncio.create_task(self._stopped.wait())
-        self._notifier.ready(self._summary())
+        parts.notifier.ready(self._summary())
         try:
             done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()
                 raise Degraded(Reason.INTERNAL, f"{task.get_coro()} ended by itself")
         finally:
-            self._notifier.stopping()
-            if self._link.connected:
-                self._courier.finish()
-            await self._link.close(self._out.connection("offline"))
+            parts.notifier.stopping()
+            await parts.uplink.close()
             await _cancelled({*tasks, stopped})
 
     def _open_http(self) -> bool:
@@ -234,21 +108,16 @@ class Agent:
         log.info("local interface", extra={"url": f"http://{self._config.http_host}:{self._http.port}"})
         return True
 
-    def _keep(self, message: local.Event | local.Publication) -> asyncio.Future[bool]:
-        """Commit what a pipeline hands over, to where it is to go."""
-        if isinstance(message, local.Event):
-            return self._out.event(message)
-        return self._relays.keep(message) if message.broker else self._out.publication(message)
-
     async def _close(self) -> None:
-        await self._commands.close()
-        await self._device.close()
-        await self._relays.close()
-        await self._outbox.close()
-        await self._client.aclose()
-        self._journal.close()
-        self._gpus.close()
-        self._notifier.close()
+        parts = self._parts
+        await parts.commands.close()
+        await parts.work.device.close()
+        await parts.messages.relays.close()
+        await parts.messages.outbox.close()
+        await parts.network.client.aclose()
+        parts.work.journal.close()
+        parts.figures.gpus.close()
+        parts.notifier.close()
 
     def _api(self) -> Api:
         about = {
@@ -258,128 +127,44 @@ class Agent:
             "pid": os.getpid(),
         }
         return Api(
-            self._device,
+            self._parts.work.device,
             self._clock,
-            self._twin.reported,
-            self._health.read,
+            self._parts.work.twin.reported,
+            self._parts.figures.health.read,
             self._alive,
             about,
-            lambda: self._link.connected,
+            lambda: self._parts.uplink.is_connected,
             access.token(self._config.state_dir),
         )
 
     # --- the supervisor's tick ----------------------------------------------------------------------------------------
 
     def _tick(self, at_mono: float) -> None:
-        self._twin.tick(at_mono)
-        self._strain.tick(at_mono)
-        self._notifier.watchdog()
-
-    def _waiting(self) -> Figures:
-        """What the broker has not acknowledged yet."""
-        figures = self._outbox.figures()
-        return replace(figures, rows=max(0, figures.rows - self._courier.settling))
+        self._parts.work.twin.tick(at_mono)
+        self._parts.figures.strain.tick(at_mono)
+        self._parts.notifier.watchdog()
 
     def _alive(self) -> bool:
-        return self._clock.mono() - self._device.supervisor.last_tick_mono < ALIVE_S
+        return self._clock.mono() - self._parts.work.device.supervisor.last_tick_mono < ALIVE_S
 
     def _phase_changed(self) -> None:
-        self._twin.tell()
-        self._notifier.status(self._summary())
+        self._parts.work.twin.tell()
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        self._parts.notifier.status(self._summary())
 
     def _summary(self) -> str:
-        status = self._updater.status
-        link = "connected" if self._link.connected else "offline"
+        status = self._parts.work.updater.status
+        link = "connected" if self._parts.uplink.is_connected else "offline"
         phase = "" if status.phase is Phase.IDLE else f", {status.phase.value.lower()} {status.offered}"
-        return f"revision {status.revision}{phase}, {len(self._device.pipelines)} camera(s), {link}"
-
-    def _tls(self) -> ssl.SSLContext:
-        self._trust.refresh()
-        return self._trust.context
-
-    # --- the link's handler -------------------------------------------------------------------------------------------
-
-    def connected(self) -> None:
-        self._out.connected = True
-        birth = self._out.connection("online")
-        with contextlib.suppress(Disconnected):
-            self._link.publish(birth.topic, birth.payload, retain=True)
-        self._twin.tell(again=True)
-        self._notifier.status(self._summary())
-        self._courier.wake()
-
-    def disconnected(self, why: str) -> None:
-        self._out.connected = False
-        self._offline_since_mono = self._clock.mono()
-        self._courier.disconnected()
-        self._notifier.status(self._summary())
-
-    def acknowledged(self, token: int, reason: int) -> None:
-        self._courier.acknowledged(token, reason)
-
-    def received(self, topic: str, payload: bytes) -> None:
-        if not payload:  # a retained message that was cleared
-            return
-        try:
-            message = envelope.decode(payload)
-        except WireError as e:
-            log.warning("message is dropped", extra={"topic": topic, "cause": str(e)})
-            if topic == self._topics.desired:
-                self._updater.reject(0, e.reason, str(e), ())
-            return
-        if topic == self._topics.desired:
-            self._offered(message.data)
-        elif topic.startswith(self._topics.command("")):
-            self._commands.received(topic.rsplit("/", 1)[-1], message.data, message.rid)
-
-    def _offered(self, document: object) -> None:
-        self._unkept = None
-        try:
-            desired = self._gate.open_desired(document, self._journal.highest())
-            if desired is not None:
-                self._updater.offer(desired)
-        except SignedNonsense as e:
-            self._updater.reject(e.revision, e.reason, str(e), e.problems)
-        except WireError as e:
-            self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
-        except OSError as e:
-            self._unkept = document
-            self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
-
-    # --- commands -----------------------------------------------------------------------------------------------------
-
-    def _handlers(self) -> dict[str, Any]:
-        return {
-            "bench": self._bench.run,
-            "ping": self._ping,
-            "report": self._report,
-            "restart-camera": self._restart_camera,
-            "snapshot": lambda arguments: fleet_snapshot(self._device, arguments),
-        }
-
-    def _ping(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"agent_version": version(), "at_wall": self._clock.wall()}
-
-    def _report(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        self._out.health(self._health.read())
-        self._twin.tell(again=True)
-        return {"revision": self._updater.status.revision}
-
-    def _restart_camera(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        camera = arguments.get("camera")
-        unit = self._device.pipeline_of(camera) if isinstance(camera, str) else None
-        if unit is None:
-            known = sorted(unit.spec.camera.name for unit in self._device.pipelines.values())
-            raise Refused(Reason.UNKNOWN_REFERENCE, f"no camera is called {camera!r}; running are {known}")
-        unit.keeper.restart("restart-camera was asked for")
-        return {"camera": camera}
-
-    # --- regular work -------------------------------------------------------------------------------------------------
+        cameras = len(self._parts.work.device.pipelines)
+        return f"revision {status.revision}{phase}, {cameras} camera(s), {link}"
 
     async def _report_health(self) -> None:
         due_mono = self._clock.mono() + FIRST_HEALTH_S
         while True:
-            running = self._updater.status.running
+            running = self._parts.work.updater.status.running
             period_s = running.settings.health_s if running else DEFAULT_HEALTH_S
             # A changed period holds at once, not after the old one is over.
             due_mono = min(due_mono, self._clock.mono() + period_s)
@@ -388,41 +173,9 @@ class Agent:
                 continue
             due_mono += period_s
             try:
-                self._out.health(self._health.read())
+                self._parts.messages.out.health(self._parts.figures.health.read())
             except (OSError, WireError) as e:
                 log.warning("health cannot be told", extra={"cause": str(e)})
-
-    async def _poll(self) -> None:
-        """The same documents over HTTPS, when the broker has been unreachable for a while.
-
-        And once more one that the disk did not take: the broker delivers it only once.
-        """
-        limits = self._config.limits
-        while True:
-            await asyncio.sleep(min(limits.poll_s, limits.poll_after_s))
-            if self._unkept is not None:
-                self._offered(self._unkept)
-            offline_s = self._clock.mono() - self._offline_since_mono
-            if self._link.connected or offline_s < limits.poll_after_s:
-                continue
-            try:
-                document = await download.desired_state(
-                    self._client, self._identity.url, self._identity.api_token
-                )
-            except AgentError as e:
-                told = (
-                    log.debug if e.reason in (Reason.ARTIFACT_UNREACHABLE, self._poll_failure) else log.error
-                )
-                self._poll_failure = e.reason
-                told("polling failed", extra={"reason": e.reason.value, "cause": str(e)})
-                continue
-            self._poll_failure = None
-            if document is not None:
-                self._offered(document)
-
-    @staticmethod
-    def _backoff(min_s: float, max_s: float) -> Backoff:
-        return Backoff(min_s, max_s, random.random)
 
 
 async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:

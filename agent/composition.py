@@ -1,0 +1,236 @@
+"""The parts of an agent made and wired to each other. Nothing is started here: `agent.daemon` starts and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import httpx
+
+from agent.apply import Updater
+from agent.backoff import Backoff
+from agent.bench import Bench
+from agent.child import Launcher, ModuleLauncher
+from agent.clock import Clock, unique_id
+from agent.commands import Commands
+from agent.config import Config
+from agent.device import Device
+from agent.download import Downloader
+from agent.health.host import HostFigures
+from agent.health.nvidia import Gpus
+from agent.health.report import HealthReport
+from agent.health.strain import Strain
+from agent.identity import Identity
+from agent.journal import Journal
+from agent.keys import FileKeys, Keys
+from agent.notify import Notifier
+from agent.outbox import Figures as Waiting
+from agent.outbox import Outbox
+from agent.outgoing import Outgoing
+from agent.relay import Relays
+from agent.renewal import Renewal
+from agent.requests import Requests
+from agent.stamp import Stamp
+from agent.store import Store
+from agent.tls import SignedTokens, Trust
+from agent.trust import Gate
+from agent.twin import Twin
+from agent.uplink import Uplink
+from agent.vault import Vault
+from wire import local
+from wire.names import DeviceId, FleetId
+from wire.topics import DeviceTopics
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return importlib.metadata.version("outrider")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+@dataclass(frozen=True)
+class Network:
+    """Who the device is to others, and its HTTPS side."""
+
+    keys: Keys
+    trust: Trust
+    client: httpx.AsyncClient
+    renewal: Renewal
+    downloader: Downloader
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What the device says, kept until it is safe."""
+
+    topics: DeviceTopics
+    outbox: Outbox
+    out: Outgoing
+    relays: Relays
+
+    def keep(self, message: local.Event | local.Publication) -> asyncio.Future[bool]:
+        """Commit what a pipeline hands over, to where it is to go."""
+        if isinstance(message, local.Event):
+            return self.out.event(message)
+        return self.relays.keep(message) if message.broker else self.out.publication(message)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What runs, and how it becomes something else."""
+
+    journal: Journal
+    store: Store
+    device: Device
+    updater: Updater
+    twin: Twin
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How it goes."""
+
+    gpus: Gpus
+    health: HealthReport
+    strain: Strain
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything of one agent."""
+
+    network: Network
+    messages: Messages
+    work: Work
+    figures: Figures
+    uplink: Uplink
+    commands: Commands
+    notifier: Notifier
+
+
+def compose(
+    config: Config,
+    identity: Identity,
+    clock: Clock,
+    environment: Mapping[str, str],
+    launcher: Launcher | None = None,
+) -> Parts:
+    """Make every part once.
+
+    :raises AgentError, OSError: the state directory cannot be used
+    """
+    network = _network(config, identity, clock)
+    messages = _messages(config, identity, clock)
+    work = _work(config, identity, clock, launcher or ModuleLauncher(), network, messages)
+    gate = Gate(identity, clock)
+    bench = Bench(
+        lambda: work.updater.status.running, work.store, config.state_dir / "engine-cache", config.run_dir
+    )
+    figures = _figures(config, clock, messages, work, lambda: uplink.settling)
+    requests = Requests(work.device, work.updater, work.twin, figures.health, messages.out, clock, version())
+    commands = Commands(gate.open_command, {**requests.handlers(), "bench": bench.run}, messages.out.response)
+    uplink = Uplink(
+        config.limits,
+        identity,
+        clock,
+        messages.topics,
+        messages.outbox,
+        messages.out,
+        work.journal,
+        work.updater,
+        work.twin,
+        gate,
+        commands,
+        network.client,
+        network.trust,
+    )
+    messages.outbox.on_added = uplink.wake
+    return Parts(network, messages, work, figures, uplink, commands, Notifier(environment))
+
+
+def _network(config: Config, identity: Identity, clock: Clock) -> Network:
+    limits = config.limits
+    keys = FileKeys(config.state_dir)
+    trust = Trust(identity.authority, keys, clock, public=identity.public_authorities)
+    client = httpx.AsyncClient(
+        timeout=limits.connect_s,
+        verify=trust.context,
+        auth=None if identity.api_token else SignedTokens(identity.device, keys, clock),
+    )
+    renewal = Renewal(client, identity.url, keys, clock, trust.refresh, limits.renewal_check_s)
+    downloader = Downloader(
+        client,
+        identity.url,
+        identity.api_token,
+        lambda: Backoff(1.0, 60.0, random.random),
+        keep_free_bytes=limits.free_space_bytes,
+    )
+    return Network(keys, trust, client, renewal, downloader)
+
+
+def _messages(config: Config, identity: Identity, clock: Clock) -> Messages:
+    limits = config.limits
+    topics = DeviceTopics(FleetId(identity.fleet), DeviceId(identity.device))
+    outbox = Outbox(
+        config.state_dir / "outbox.db",
+        max_bytes=limits.outbox_bytes,
+        max_age_s=limits.outbox_age_s,
+        clock=clock,
+    )
+    relays = Relays(
+        config.state_dir,
+        f"{identity.fleet}.{identity.device}",
+        limits,
+        clock,
+        lambda: Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
+    )
+    out = Outgoing(outbox, topics, Stamp(clock, unique_id), clock, version())
+    return Messages(topics, outbox, out, relays)
+
+
+def _work(
+    config: Config,
+    identity: Identity,
+    clock: Clock,
+    launcher: Launcher,
+    network: Network,
+    messages: Messages,
+) -> Work:
+    journal = Journal(config.state_dir)
+    store = Store(config.state_dir)
+    vault = Vault(
+        network.keys, identity.device, config.state_dir / "secrets", config.run_dir / "fleet-secrets"
+    )
+    device = Device(config, store, launcher, clock, messages.keep, vault)
+    updater = Updater(device, journal, store, network.downloader, clock, config.limits)
+    network.downloader.trouble = updater.trouble
+    twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version())
+    device.on_change = twin.changed
+    return Work(journal, store, device, updater, twin)
+
+
+def _figures(
+    config: Config, clock: Clock, messages: Messages, work: Work, settling: Callable[[], int]
+) -> Figures:
+    gpus = Gpus()
+
+    def waiting() -> Waiting:
+        """What the broker has not acknowledged yet."""
+        figures = messages.outbox.figures()
+        return replace(figures, rows=max(0, figures.rows - settling()))
+
+    health = HealthReport(
+        work.device,
+        lambda: work.updater.status,
+        waiting,
+        messages.relays.figures,
+        HostFigures(config.state_dir, clock.mono()),
+        gpus,
+        clock,
+    )
+    return Figures(gpus, health, Strain(work.device, gpus, config.limits))

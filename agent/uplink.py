@@ -1,0 +1,200 @@
+"""The conversation with the control plane: the link to its broker, what comes by it, and HTTPS where the broker is out of reach.
+
+Revisions and commands are opened here and handed on; nothing is carried out here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+
+from agent import download
+from agent.apply import Updater
+from agent.backoff import Backoff
+from agent.clock import Clock
+from agent.commands import Commands
+from agent.config import Limits
+from agent.courier import Courier
+from agent.errors import AgentError, Disconnected
+from agent.identity import Identity
+from agent.journal import Journal
+from agent.link import Link
+from agent.outbox import Outbox
+from agent.outgoing import Outgoing
+from agent.tls import Trust
+from agent.trust import Gate, SignedNonsense
+from agent.twin import Twin
+from wire import envelope
+from wire.errors import WireError
+from wire.reasons import Reason
+from wire.topics import DeviceTopics
+
+log = logging.getLogger(__name__)
+
+
+class Uplink:
+    """For the loop's thread. `on_change`: the link came or went."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        identity: Identity,
+        clock: Clock,
+        topics: DeviceTopics,
+        outbox: Outbox,
+        out: Outgoing,
+        journal: Journal,
+        updater: Updater,
+        twin: Twin,
+        gate: Gate,
+        commands: Commands,
+        client: httpx.AsyncClient,
+        trust: Trust,
+    ) -> None:
+        self._limits = limits
+        self._identity = identity
+        self._clock = clock
+        self._topics = topics
+        self._out = out
+        self._journal = journal
+        self._updater = updater
+        self._twin = twin
+        self._gate = gate
+        self._commands = commands
+        self._client = client
+        self._trust = trust
+        self._link = Link(
+            identity.broker,
+            f"{identity.fleet}.{identity.device}",
+            (topics.desired, topics.commands),
+            lambda: out.connection("offline"),
+            self,
+            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
+            limits.connect_s,
+            tls=self._tls,
+        )
+        self._courier = Courier(
+            outbox,
+            self._link,
+            clock,
+            window=limits.in_flight,
+            no_subscriber_retry_s=limits.no_subscriber_retry_s,
+            settle_s=limits.settle_s,
+        )
+        self._offline_since_mono = clock.mono()
+        self._unkept: object | None = None
+        self._poll_failure: Reason | None = None
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link.connected
+
+    @property
+    def settling(self) -> int:
+        """Messages that the broker has acknowledged and that are kept a while longer."""
+        return self._courier.settling
+
+    def wake(self) -> None:
+        """Something is to be sent."""
+        self._courier.wake()
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run until it is cancelled, side by side."""
+        return [self._link.run(), self._courier.run(), self._poll()]
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        if self._link.connected:
+            self._courier.finish()
+        await self._link.close(self._out.connection("offline"))
+
+    def _tls(self) -> ssl.SSLContext:
+        self._trust.refresh()
+        return self._trust.context
+
+    # --- the link's handler -------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        self._out.connected = True
+        birth = self._out.connection("online")
+        with contextlib.suppress(Disconnected):
+            self._link.publish(birth.topic, birth.payload, retain=True)
+        self._twin.tell(again=True)
+        self.on_change()
+        self._courier.wake()
+
+    def disconnected(self, _why: str) -> None:
+        self._out.connected = False
+        self._offline_since_mono = self._clock.mono()
+        self._courier.disconnected()
+        self.on_change()
+
+    def acknowledged(self, token: int, reason: int) -> None:
+        self._courier.acknowledged(token, reason)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        if not payload:  # a retained message that was cleared
+            return
+        try:
+            message = envelope.decode(payload)
+        except WireError as e:
+            log.warning("message is dropped", extra={"topic": topic, "cause": str(e)})
+            if topic == self._topics.desired:
+                self._updater.reject(0, e.reason, str(e), ())
+            return
+        if topic == self._topics.desired:
+            self._offered(message.data)
+        elif topic.startswith(self._topics.command("")):
+            self._commands.received(topic.rsplit("/", 1)[-1], message.data, message.rid)
+
+    def _offered(self, document: object) -> None:
+        self._unkept = None
+        try:
+            desired = self._gate.open_desired(document, self._journal.highest())
+            if desired is not None:
+                self._updater.offer(desired)
+        except SignedNonsense as e:
+            self._updater.reject(e.revision, e.reason, str(e), e.problems)
+        except WireError as e:
+            self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
+        except OSError as e:
+            self._unkept = document
+            self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
+
+    # --- without the broker -------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        """The same documents over HTTPS, when the broker has been unreachable for a while.
+
+        And once more one that the disk did not take: the broker delivers it only once.
+        """
+        limits = self._limits
+        while True:
+            await asyncio.sleep(min(limits.poll_s, limits.poll_after_s))
+            if self._unkept is not None:
+                self._offered(self._unkept)
+            offline_s = self._clock.mono() - self._offline_since_mono
+            if self._link.connected or offline_s < limits.poll_after_s:
+                continue
+            try:
+                document = await download.desired_state(
+                    self._client, self._identity.url, self._identity.api_token
+                )
+            except AgentError as e:
+                told = (
+                    log.debug if e.reason in (Reason.ARTIFACT_UNREACHABLE, self._poll_failure) else log.error
+                )
+                self._poll_failure = e.reason
+                told("polling failed", extra={"reason": e.reason.value, "cause": str(e)})
+                continue
+            self._poll_failure = None
+            if document is not None:
+                self._offered(document)
