@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigRefused
+from agent.files import make_directories
 from wire.problem import Problem, nearest, shown
 from wire.reasons import Reason
 
@@ -85,7 +86,7 @@ class Config:
     def make_directories(self) -> None:
         """:raises OSError: no permission"""
         for directory in (self.state_dir, self.run_dir):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(directory, 0o700)
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:

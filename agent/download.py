@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import httpx
 
 from agent.backoff import Backoff
 from agent.errors import ArtifactRefused, Transient
-from agent.files import sync_directory
+from agent.files import DISK, Disk
 from wire.reasons import Reason
 from wire.redact import redact
 
@@ -43,7 +42,9 @@ class Downloader:
         *,
         keep_free_bytes: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        disk: Disk = DISK,
     ) -> None:
+        self._disk = disk
         self._client = client
         self._url = url.rstrip("/")
         self._token = token
@@ -125,7 +126,7 @@ class Downloader:
         self, part: Path, answer: httpx.Response, start: int, max_bytes: int, digest: str, progress: Progress
     ) -> None:
         try:
-            with part.open("r+b" if start else "wb") as file:
+            with self._disk.open(part, keep=start > 0) as file:
                 file.seek(start)
                 file.truncate()
                 at = start
@@ -144,12 +145,18 @@ class Downloader:
         """Give the part its name, once its bytes are those of the digest; a wrong part is deleted."""
         found = await asyncio.to_thread(hash_file, part)
         if found != digest:
-            part.unlink(missing_ok=True)
+            self._disk.remove(part)
             raise ArtifactRefused(
                 Reason.ARTIFACT_CORRUPT,
                 f"{digest[:19]} was asked for and {found[:19]} came: upload the artifact again",
             )
-        await asyncio.to_thread(_make_durable, part, target)
+        await asyncio.to_thread(self._make_durable, part, target)
+
+    def _make_durable(self, part: Path, target: Path) -> None:
+        with self._disk.open(part, keep=True) as file:
+            self._disk.sync(file)
+        self._disk.replace(part, target)
+        self._disk.sync_directory(target.parent)
 
 
 def _check_status(answer: httpx.Response, digest: str) -> None:
@@ -179,13 +186,6 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(1024 * 1024):
             digest.update(chunk)
     return "sha256:" + digest.hexdigest()
-
-
-def _make_durable(part: Path, target: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, target)
-    sync_directory(target.parent)
 
 
 async def desired_state(client: httpx.AsyncClient, url: str, token: str) -> object | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigRefused
-from agent.files import write_atomic
+from agent.files import DISK, Disk, write_atomic
 from wire.doc import Doc, read
 from wire.enrol import Broker, EnrolResponse
 from wire.errors import Refused
@@ -69,7 +69,7 @@ def from_response(url: str, response: EnrolResponse, *, public_authorities: bool
     )
 
 
-def save(identity: Identity, state_dir: Path) -> None:
+def save(identity: Identity, state_dir: Path, disk: Disk = DISK) -> None:
     """Write the identity, mode 0600, durably.
 
     :raises OSError: no room, no permission
@@ -84,7 +84,7 @@ def save(identity: Identity, state_dir: Path) -> None:
         "authority": identity.authority,
         "public_authorities": identity.public_authorities,
     }
-    write_atomic(state_dir / FILE, json.dumps(body, indent=1).encode(), 0o600)
+    write_atomic(state_dir / FILE, json.dumps(body, indent=1).encode(), 0o600, disk=disk)
 
 
 def load(state_dir: Path) -> Identity | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.files import link_atomic, write_atomic
+from agent.files import DISK, Disk, link_atomic, make_directories, write_atomic
 from wire.desired import Desired
 from wire.doc import read
 from wire.errors import Refused
@@ -47,10 +47,11 @@ class Outcome:
 class Journal:
     """Blocking, small: a call is a few milliseconds and happens a few times in an update."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, disk: Disk = DISK) -> None:
         self._dir = state_dir
+        self._disk = disk
         self._revisions = state_dir / "revisions"
-        self._revisions.mkdir(parents=True, exist_ok=True)
+        make_directories(self._revisions, disk=disk)
         self._db = sqlite3.connect(state_dir / "journal.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -119,7 +120,7 @@ class Journal:
         :raises OSError: no room
         """
         self._execute("INSERT INTO committed (revision) VALUES (?)", (revision,))
-        link_atomic(self._dir / "current", f"revisions/{revision}.json")
+        link_atomic(self._dir / "current", f"revisions/{revision}.json", disk=self._disk)
 
     def kept(self) -> list[Desired]:
         """The documents whose artifacts stay on the device: the committed ones, newest first, and one under way."""
@@ -133,7 +134,7 @@ class Journal:
         needed = {document.revision for document in self.kept()} | {self.highest()}
         for path in self._revisions.glob("*.json"):
             if path.stem.isdigit() and int(path.stem) not in needed:
-                path.unlink(missing_ok=True)
+                self._disk.remove(path)
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         try:
@@ -145,7 +146,8 @@ class Journal:
         return self._revisions / f"{revision}.json"
 
     def _write(self, desired: Desired) -> None:
-        write_atomic(self._path(desired.revision), json.dumps(desired.to_json()).encode(), 0o600)
+        content = json.dumps(desired.to_json()).encode()
+        write_atomic(self._path(desired.revision), content, 0o600, disk=self._disk)
 
     def _read(self, path: Path) -> Desired | None:
         try:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from agent.errors import ConfigRefused
-from agent.files import write_atomic
+from agent.files import DISK, Disk, write_atomic
 from wire import proof
 from wire.reasons import Reason
 
@@ -74,8 +74,9 @@ class Keys(Protocol):
 class FileKeys:
     """Keys as files of the state directory, mode 0600."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, disk: Disk = DISK) -> None:
         self._dir = state_dir
+        self._disk = disk
 
     def signing_public(self) -> str:
         return _public(self._signing())
@@ -96,7 +97,7 @@ class FileKeys:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         key = generate_private_key(SECP256R1())
-        write_atomic(self._dir / NEXT_FILE, _pem(key), 0o600)
+        write_atomic(self._dir / NEXT_FILE, _pem(key), 0o600, disk=self._disk)
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
         return request.public_bytes(Encoding.PEM).decode()
 
@@ -111,8 +112,8 @@ class FileKeys:
             raise ConfigRefused(Reason.CERTIFICATE_INVALID, f"the certificate that came is none: {e}") from e
         if not fits:
             raise ConfigRefused(Reason.CERTIFICATE_INVALID, "the certificate that came is for another key")
-        write_atomic(self._dir / TLS_FILE, _pem(key) + chain.encode(), 0o600)
-        path.unlink(missing_ok=True)
+        write_atomic(self._dir / TLS_FILE, _pem(key) + chain.encode(), 0o600, disk=self._disk)
+        self._disk.remove(path)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         path = self._dir / TLS_FILE
@@ -145,7 +146,7 @@ class FileKeys:
         if path.exists():
             return self._read(path, kind)
         made = kind.generate()
-        write_atomic(path, _pem(made), 0o600)
+        write_atomic(path, _pem(made), 0o600, disk=self._disk)
         return made
 
     def _read(self, path: Path, kind: Any) -> Any:

@@ -6,15 +6,13 @@ An object has its name only once its bytes are whole, checked and durable; so wh
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from agent.download import Progress
 from agent.errors import ArtifactRefused
-from agent.files import sync_directory
+from agent.files import DISK, Disk, make_directories
 from wire import manifest
 from wire.errors import WireError
 from wire.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -37,11 +35,12 @@ class Fetcher(Protocol):
 class Store:
     """Artifacts on disk. One update at a time uses `fetch_*`; paths may be asked for at any time."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, disk: Disk = DISK) -> None:
+        self._disk = disk
         self._objects = state_dir / "objects" / "sha256"
         self._models = state_dir / "models"
         for directory in (self._objects, self._models):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directories(directory, disk=disk)
 
     def object_path(self, digest: str) -> Path:
         """Where the object is, or would be."""
@@ -103,18 +102,18 @@ class Store:
     def _check_out(self, files: Manifest, path: Path) -> None:
         part = path.with_name(path.name + ".part")
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            self._disk.remove_tree(part)
+            self._disk.make_directory(part)
             for entry in files.files:
                 target = part / entry.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(self.object_path(entry.sha256), target)
+                make_directories(target.parent, disk=self._disk)
+                self._disk.link(self.object_path(entry.sha256), target)
             for directory in {part, *(p for p in part.rglob("*") if p.is_dir())}:
-                sync_directory(directory)
-            os.replace(part, path)
-            sync_directory(path.parent)
+                self._disk.sync_directory(directory)
+            self._disk.replace(part, path)
+            self._disk.sync_directory(path.parent)
         except OSError as e:
-            shutil.rmtree(part, ignore_errors=True)
+            self._disk.remove_tree(part)
             raise ArtifactRefused(Reason.DISK_FULL, f"model cannot be checked out to {path}: {e}") from e
 
     def collect(self, keep: Iterable[str]) -> int:
@@ -126,11 +125,11 @@ class Store:
         gone = 0
         for path in self._models.iterdir():
             if path.name not in kept_models:
-                shutil.rmtree(path, ignore_errors=True)
+                self._disk.remove_tree(path)
                 gone += 1
         for path in self._objects.iterdir():
             if path.name not in objects:
-                path.unlink(missing_ok=True)
+                self._disk.remove(path)
                 gone += 1
         if gone:
             log.info("store cleared of what is not needed", extra={"deleted": gone})
