@@ -44,6 +44,7 @@ class Reason(str, Enum):
     ENGINE_BUILD_FAILED = "engine-build-failed"
     DRIVER_ABSENT = "driver-absent"
     DRIVER_TOO_OLD = "driver-too-old"
+    GPU_FAULT = "gpu-fault"
     PRECISION_UNAVAILABLE = "precision-unavailable"
     MODEL_LOAD_FAILED = "model-load-failed"
     MODEL_NAN = "model-nan"
@@ -150,6 +151,7 @@ TEXTS: dict[Reason, str] = {
     Reason.ENGINE_BUILD_FAILED: "TensorRT could not build an engine from the graph; the message holds its words. Use the engine onnxruntime, or export the model again.",
     Reason.DRIVER_ABSENT: "There is no NVIDIA driver that answers, so GPU engines cannot run. Install the driver, or use a CPU engine.",
     Reason.DRIVER_TOO_OLD: "The NVIDIA driver is older than the engine needs. Update the driver, or install an older version of the engine.",
+    Reason.GPU_FAULT: "An error of the GPU has made it useless to the engine process, which ended itself and is started again. If it comes back, try another engine, and look at the kernel's log for the driver's words.",
     Reason.PRECISION_UNAVAILABLE: "The engine cannot compute this model in the precision asked for. The message says which can.",
     Reason.MODEL_LOAD_FAILED: "The engine could not load the model. The message holds the engine's own words.",
     Reason.MODEL_NAN: "The model answered values that are not numbers. Check the weights and the precision.",

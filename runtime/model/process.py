@@ -24,6 +24,7 @@ from runtime.errors import LinkFull, RuntimeFault
 from runtime.lifeline import Termination, hold
 from runtime.link import Link
 from runtime.model.serving import Runnable, Server
+from runtime.results import NoAnswer
 from wire import local
 from wire.errors import Malformed
 from wire.reasons import Reason
@@ -39,6 +40,8 @@ DRAIN_DEADLINE_S = 5.0
 """For the answers under way when the process is told to stop."""
 REFUSED_STATUS = 3
 """Exit status of a process that cannot serve what it was given; starting it again would not help."""
+SPOILED_STATUS = 4
+"""Exit status of a process whose GPU can be used no more; a new one may have better luck."""
 AGENT_GONE_STATUS = 1
 _SOCKET_PATH_BYTES = 107
 """sun_path of unix(7), less its zero byte."""
@@ -118,7 +121,8 @@ def _refusing(digest: str) -> Any:
         yield
     except RuntimeFault as e:
         text = "; ".join(map(str, e.problems)) or str(e)
-        raise NotServing(local.EngineRefused(digest, e.reason.value, text)) from e
+        passing = e.reason is Reason.GPU_FAULT  # a new process has a new context
+        raise NotServing(local.EngineRefused(digest, e.reason.value, text, transient=passing)) from e
     except (MemoryError, OSError) as e:
         reason = Reason.OUT_OF_MEMORY if isinstance(e, MemoryError) else Reason.MODEL_LOAD_FAILED
         raise NotServing(local.EngineRefused(digest, reason.value, _words(e), transient=True)) from e
@@ -181,7 +185,7 @@ class EngineProcess:
         server.watch(termination.fileno(), lambda _events: self._stop())
 
     def run(self) -> int:
-        """Serve until told to stop, or until the agent is gone; the exit status."""
+        """Serve until told to stop, until the agent is gone, or until nothing can be run any more; the exit status."""
         next_stats_mono = self._clock()
         while not self._stopping and not self._link.closed:
             at_mono = self._clock()
@@ -191,7 +195,15 @@ class EngineProcess:
                     self._tell_stats(at_mono)
                 next_stats_mono = at_mono + STATS_PERIOD_S
             self._server.step(next_stats_mono - at_mono)
+            if self._server.spoiled is not None:
+                self._tell_spoiled(self._server.spoiled)
+                return SPOILED_STATUS
         return AGENT_GONE_STATUS if self._link.closed else 0
+
+    def _tell_spoiled(self, answer: NoAnswer) -> None:
+        logger.error("engine process ends itself: %s", answer.message)
+        self._link.send(local.EngineRefused("", answer.reason.value, answer.message, transient=True))
+        self._link.flush(deadline_s=1.0)
 
     def _obey(self) -> None:
         for message in self._link.receive():

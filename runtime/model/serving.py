@@ -102,6 +102,8 @@ class Server:
         self.figures = Figures()
         self._models = dict(models)
         self._leaving: set[str] = set()
+        self.spoiled: NoAnswer | None = None
+        """The answer that says that this process can run nothing more."""
         self._failed_batches = 0
         self._max_batch = max_batch
         self._clock = clock
@@ -339,6 +341,7 @@ class Server:
             if batch.staged is not None:
                 self._staging.setdefault(batch.digest, []).append(batch.staged)
             self.figures.count(done.answers, done.elapsed_s)
+            self._look_for_spoiling(done.answers)
             by_attachment: dict[Attachment, list[TensorAnswer]] = {}
             for (attachment, tensor), answer in zip(batch.taken, done.answers, strict=True):
                 # A pipeline may have gone while its tensor ran.
@@ -347,6 +350,11 @@ class Server:
             for attachment, tensors in by_attachment.items():
                 self._answer(attachment, tensors)
             self._release()
+
+    def _look_for_spoiling(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            if self.spoiled is None and isinstance(answer, NoAnswer) and answer.reason is Reason.GPU_FAULT:
+                self.spoiled = answer
 
     def _answer(self, attachment: Attachment, tensors: Sequence[TensorAnswer]) -> None:
         attachment.unsent.extend(packets(tensors))

@@ -245,7 +245,8 @@ class LoadedModel:
         try:
             return self._backend.run(batch)
         except Transient as e:
-            reason = e.reason if e.reason is Reason.OUT_OF_MEMORY else Reason.MODEL_LOAD_FAILED
+            told = (Reason.OUT_OF_MEMORY, Reason.GPU_FAULT)
+            reason = e.reason if e.reason in told else Reason.MODEL_LOAD_FAILED
             raise ModelRefused(reason, f"model {self.spec.name!r}: {e}") from e
 
 

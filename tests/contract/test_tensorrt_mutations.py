@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.model.backends.cuda import api
 from runtime.model.backends.tensorrt import build, engine, fingerprint, opening, refit, store
+from tests.fakes import cuda as fakes
 from tests.unit.backends import test_tensorrt_engine as running
 from tests.unit.backends import test_tensorrt_opening as getting
 
@@ -22,6 +24,8 @@ SUITE: tuple[Callable[..., None], ...] = (
     running.test_what_cannot_be_captured_runs_all_the_same,
     running.test_shared_memory_needs_no_copies,
     running.test_a_full_gpu_refuses_the_request_and_keeps_what_runs,
+    running.test_an_error_that_spoils_the_process_is_told_by_its_reason,
+    running.test_where_tensorrt_only_says_that_it_failed_the_driver_is_asked_why,
     running.test_a_wrong_tensor_is_a_failed_request,
     running.test_another_thread_may_run_it,
     running.test_an_output_whose_size_depends_on_the_picture_is_refused,
@@ -43,7 +47,7 @@ PARAMETRISED: tuple[tuple[Callable[..., None], dict[str, object]], ...] = (
 SYNC = "self._cuda.synchronize(self._stream)"
 FAULTS = [
     # order
-    (engine, f"            {SYNC}\n        except CudaError as e:\n", "        except CudaError as e:\n"),
+    (engine, f"            {SYNC}\n        except CudaError as e:\n            raise _failed(e)", "        except CudaError as e:\n            raise _failed(e)"),
     (engine, f"        self._enqueue(lane)\n        {SYNC}\n        lane.graph", "        self._enqueue(lane)\n        lane.graph"),
     (engine, f"        self._enqueue(lane)\n        {SYNC}\n        lane.graph", "        lane.graph"),
     (engine, "            if buffer.is_input:\n", "            if not buffer.is_input:\n"),
@@ -51,10 +55,15 @@ FAULTS = [
     (engine, "        if not lane.context.execute_async_v3(self._stream):", "        if False:"),
     (engine, "np.copyto(lane.buffers[0].array[:count], batch, casting=\"no\")", "pass"),
     (engine, "batch, casting=\"no\")", "batch, casting=\"unsafe\")"),
+    # a GPU that is lost
+    (engine, "    if error.spoils:", "    if False:"),
+    (engine, "            raise self._why(e) from e", "            raise"),
+    (api, "700, 702,", ""),
+    (api, "718, 719,", ""),
     # answers
     (engine, "[:count].copy()", "[:count]"),
     (engine, "made[port.name][:count].copy()", "made[port.name].copy()"),
-    (engine, "for port in self._outputs]\n\n    def close", "for port in reversed(self._outputs)]\n\n    def close"),
+    (engine, "for port in self._outputs]\n\n    def _why", "for port in reversed(self._outputs)]\n\n    def _why"),
     (engine, "1 << max(0, count - 1).bit_length()", "1 << max(0, count - 1).bit_length() >> 1"),
     # capture
     (engine, "            self._cuda.enter()\n            lane = self._lane", "            lane = self._lane"),
@@ -102,6 +111,7 @@ PLACES: dict[types.ModuleType, tuple[tuple[object, str], ...]] = {
     fingerprint: ((opening.fingerprint, "compute"),),
     store: ((opening, "EngineKey"), (opening, "EngineStore")),
     build: ((build, "build"),),
+    api: ((fakes, "CudaError"), (engine, "CudaError")),
 }
 """Where what a module defines is used, so that the faulty one is used in its place."""
 

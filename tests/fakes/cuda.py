@@ -17,6 +17,7 @@ from runtime.model.backends.cuda.api import OUT_OF_MEMORY, CudaError
 
 INVALID_VALUE = 1
 INVALID_CONTEXT = 201
+ILLEGAL_ADDRESS = 700
 CAPTURE_UNSUPPORTED = 900
 CAPTURE_INVALIDATED = 901
 POISON = 0xEE
@@ -61,6 +62,7 @@ class FakeCuda:
         self._numbers = itertools.count(1)
         self._next_device = FIRST_DEVICE_ADDRESS
         self._entered: set[int] = set()
+        self._spoiled: CudaError | None = None
 
     def live(self) -> dict[str, int]:
         """What has not been freed."""
@@ -71,6 +73,14 @@ class FakeCuda:
             ("graphs", self._graphs),
         )
         return {name: len(held) for name, held in kinds if held}
+
+    def spoil(self, code: int = ILLEGAL_ADDRESS) -> None:
+        """A kernel has gone astray: from now on every call but `enter` fails with this code, in this process, for ever."""
+        self._spoiled = CudaError("cuStreamSynchronize", code)
+
+    @property
+    def spoiled(self) -> bool:
+        return self._spoiled is not None
 
     # --- the seam -----------------------------------------------------------------------------------------------------
 
@@ -196,6 +206,8 @@ class FakeCuda:
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def _here(self, call: str) -> None:
+        if self._spoiled is not None:
+            raise CudaError(call, self._spoiled.code, "spoiled")
         if threading.get_ident() not in self._entered:
             raise CudaError(call, INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT")
 

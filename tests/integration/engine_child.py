@@ -31,14 +31,20 @@ def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> bool:
 
 
 class EngineChild:
-    """`python -m runtime.model.process` with the agent's end of its link."""
+    """`python -m MODULE`, an engine process, with the agent's end of its link."""
 
-    def __init__(self, path: Path, packages: dict[str, Path], **options: object) -> None:
+    def __init__(
+        self,
+        path: Path,
+        packages: dict[str, Path],
+        module: str = "runtime.model.process",
+        **options: object,
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.link = Link(ours)
         self.path = str(path)
         self.messages: list[local.Message] = []
-        command = [sys.executable, "-m", "runtime.model.process", "--link-fd", str(theirs.fileno())]
+        command = [sys.executable, "-m", module, "--link-fd", str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
         models = [

@@ -64,7 +64,8 @@ class EngineUp:
 @message("engine-refused")
 @dataclass(frozen=True)
 class EngineRefused:
-    """The model cannot serve; the process ends after this message. `transient` where a retry may help."""
+    """A model cannot serve, or, while it served, could no more (`digest` is then empty); the process ends after this message.
+    `transient` where a retry may help."""
 
     digest: str
     reason: str

@@ -57,7 +57,8 @@ class Backend(Protocol):
     def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Feed the one image input; outputs in the graph's order, owned by the caller.
 
-        :raises Transient: the engine failed on this request; `reason` ENGINE_ERROR or OUT_OF_MEMORY
+        :raises Transient: the engine failed on this request; `reason` ENGINE_ERROR or OUT_OF_MEMORY; GPU_FAULT: it can run nothing
+            more in this process
         """
 
     def confirm(self) -> None:

@@ -6,6 +6,7 @@ runs on the CPU), the session is made again without.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import ModelRefused
+from runtime.errors import ModelRefused, Transient
 from runtime.model.backends import onnxruntime as ort
 from runtime.model.backends.backend import Backend, RunOptions
+from runtime.model.backends.cuda.api import SPOILING
 from wire.reasons import Reason
 
 CUDA = "CUDAExecutionProvider"
+_FAILURE = re.compile(r"CUDA (?:failure|error) (\d+)\b")
+"""How the runtime names the driver's answer to a call; the numbers are those of cuda.h."""
 
 
 def open_best(graph: Path | bytes, options: RunOptions) -> Backend:
@@ -80,6 +84,13 @@ def fixed_shapes(session: Any) -> bool:
     return all(isinstance(side, int) for value in values for side in value.shape[1:])
 
 
+def failed(error: Exception) -> Transient:
+    """What a request gets when the runtime raises; GPU_FAULT where the process can use the GPU no more."""
+    if any(int(code) in SPOILING for code in _FAILURE.findall(str(error))):
+        return Transient(Reason.GPU_FAULT, f"the GPU can be used no more: {ort.words(error)}")
+    return ort.failed(error)
+
+
 class BoundSession(ort.OnnxRuntime):
     """Inputs and outputs live in buffers of the device, made once for each batch size; only bytes cross."""
 
@@ -99,7 +110,7 @@ class BoundSession(ort.OnnxRuntime):
                 lane = self._lanes[batch.shape] = self._lane(batch)
             return lane.run(self._session, batch)
         except Exception as e:  # the runtime's errors share no base: this is the boundary to foreign code
-            raise ort.failed(e) from e
+            raise failed(e) from e
 
     def _lane(self, batch: npt.NDArray[Any]) -> Lane:
         value = self._runtime.OrtValue.ortvalue_from_numpy(batch, self._device, 0)

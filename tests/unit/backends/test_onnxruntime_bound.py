@@ -10,6 +10,7 @@ from runtime.model.backends import onnxruntime as ort
 from runtime.model.backends import onnxruntime_cuda, open_backend
 from runtime.model.backends.backend import RunOptions
 from tests.unit.model.graphs import FLOAT, save
+from wire.reasons import Reason
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_outputs_of_unknown_shape_are_bound_without_a_buffer(tmp_path):
     picture = np.zeros((1, 3, 4, 4), np.float32)
     picture[0, 1, 2, 3] = 1
     assert backend.run(picture)[0].ravel().tolist() == [0, 1, 2, 3]
+
+
+def test_a_gpu_that_is_lost_is_told_apart_from_a_failed_request():
+    lost = "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; expr=cudaStreamSynchronize(stream)"
+    assert onnxruntime_cuda.failed(RuntimeError(lost)).reason is Reason.GPU_FAULT
+    full = "CUDA failure 2: out of memory ; Failed to allocate memory for requested buffer of size 700"
+    assert onnxruntime_cuda.failed(RuntimeError(full)).reason is Reason.OUT_OF_MEMORY
 
 
 def test_a_wrong_shape_is_a_failed_request_and_no_crash(graph):

@@ -116,6 +116,28 @@ def test_a_full_gpu_refuses_the_request_and_keeps_what_runs(graph):
     assert made.cuda.live() == {}
 
 
+def test_an_error_that_spoils_the_process_is_told_by_its_reason(graph):
+    made = machine()
+    backend = opened(made, graph)
+    assert backend.run(picture(3))[0].max() == 6
+    made.cuda.spoil()
+    for count in (1, 4):  # a size that has its buffers, and one that would need some
+        with pytest.raises(Transient, match="no more") as failed:
+            backend.run(picture(3, count))
+        assert failed.value.reason is Reason.GPU_FAULT
+    backend.close()
+
+
+def test_where_tensorrt_only_says_that_it_failed_the_driver_is_asked_why(graph):
+    made = machine("no-capture", gpu=replace(GPU, integrated=True))
+    backend = opened(made, graph)
+    assert backend.run(picture(3))[0].max() == 6
+    made.cuda.spoil(719)
+    with pytest.raises(Transient) as failed:
+        backend.run(picture(3))
+    assert failed.value.reason is Reason.GPU_FAULT
+
+
 def test_a_wrong_tensor_is_a_failed_request(graph):
     backend = opened(machine(), graph)
     for wrong in (np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 5, 5), np.uint8)):

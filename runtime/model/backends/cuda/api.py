@@ -10,6 +10,9 @@ from typing import Protocol
 
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY."""
+SPOILING = frozenset({4, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
+"""Values of CUresult (cuda.h) after which every further call of the process fails: the driver was shut down, memory or NVLink
+broke beyond repair, a kernel went astray or was ended, the context is gone. The manual's remedy is a new process."""
 
 
 class CudaError(Exception):
@@ -18,6 +21,11 @@ class CudaError(Exception):
     def __init__(self, call: str, code: int, name: str = "") -> None:
         super().__init__(f"{call}: {name or 'error'} ({code})")
         self.code = code
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the process can use the GPU no more."""
+        return self.code in SPOILING
 
 
 class Cuda(Protocol):

@@ -131,12 +131,22 @@ class TensorRtEngine:
             self._cuda.synchronize(self._stream)
         except CudaError as e:
             raise _failed(e) from e
+        except Transient as e:
+            raise self._why(e) from e
         except (TypeError, ValueError) as e:
             raise Transient(
                 Reason.ENGINE_ERROR, f"TensorRT cannot take {batch.dtype} {batch.shape}: {e}"
             ) from e
         made = {buffer.name: buffer.array for buffer in lane.buffers}
         return [made[port.name][:count].copy() for port in self._outputs]
+
+    def _why(self, refused: Transient) -> Transient:
+        """TensorRT says only that it does not run; the driver says whether it is for ever."""
+        try:
+            self._cuda.synchronize(self._stream)
+        except CudaError as e:
+            return _failed(e)
+        return refused
 
     def close(self) -> None:
         if self._engine is None:
@@ -266,5 +276,7 @@ class TensorRtEngine:
 
 
 def _failed(error: CudaError) -> Transient:
+    if error.spoils:
+        return Transient(Reason.GPU_FAULT, f"the GPU can be used no more: {error}")
     reason = Reason.OUT_OF_MEMORY if error.code == OUT_OF_MEMORY else Reason.ENGINE_ERROR
     return Transient(reason, f"CUDA failed on a request: {error}")
