@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outrider.evaluation.agreement import Agreement, Tally, agree
 from outrider.evaluation.contender import package_decoding, visible
 from outrider.evaluation.dataset import Dataset, Picture
 from outrider.evaluation.measure import Measured, Progress, Source, meter
 from outrider.evaluation.meter import Figures, Meter
+from runtime.agreement import Agreement, Tally, agree
 from runtime.errors import Refused
 from runtime.model.spec import DecodeSpec
 from runtime.results import NoAnswer, Result

@@ -21,6 +21,7 @@ from runtime.link import Link
 from runtime.model.attachment import AttachedEngine
 from runtime.pipeline.active import SLOTS, activate
 from runtime.pipeline.chores import Chores, refusal
+from runtime.pipeline.compare import ANSWER_S, Aside
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
 from runtime.pipeline.uplink import Provenance
@@ -44,6 +45,10 @@ REFUSED_STATUS = 3
 
 def attach(model: local.ModelBinding) -> AttachedEngine:
     return AttachedEngine(model.socket, model.digest, slots=SLOTS, answer_timeout_s=ANSWER_DEADLINE_S)
+
+
+def attach_aside(model: local.ModelBinding) -> AttachedEngine:
+    return AttachedEngine(model.socket, model.digest, slots=1, answer_timeout_s=ANSWER_S)
 
 
 def receive_start(link: Link) -> local.Start | None:
@@ -86,7 +91,9 @@ def work(link: Link, termination: Termination) -> int:
         camera.care.privacy,
     )
     link.send(local.PipelineUp(os.getpid()))
-    loop = PipelineLoop(start, link, reader, active, chores, held, termination, provenance, desk)
+    loop = PipelineLoop(
+        start, link, reader, active, chores, held, termination, provenance, desk, Aside(attach_aside)
+    )
     try:
         return loop.run()
     finally:

@@ -18,8 +18,10 @@ from runtime.lifeline import Termination
 from runtime.link import Link
 from runtime.pipeline.active import Active, Candidate
 from runtime.pipeline.chores import Chores
+from runtime.pipeline.compare import Aside
 from runtime.pipeline.events import MAX_EVENT_BYTES, Held
 from runtime.pipeline.ledger import Ledger
+from runtime.pipeline.sight import SightBook, found
 from runtime.pipeline.snapshot import Seen
 from runtime.pipeline.steps import StepBook
 from runtime.pipeline.swap import SwapRecord
@@ -70,8 +72,10 @@ class PipelineLoop:
         termination: Termination,
         provenance: Provenance,
         desk: Desk,
+        aside: Aside,
     ) -> None:
         self._start = start
+        self._aside = aside
         self._termination = termination
         self._link = link
         self._reader = reader
@@ -92,6 +96,7 @@ class PipelineLoop:
         self._hung = False
         self._last_result_frame = -1
         self._steps = StepBook(time.monotonic())
+        self._sight = SightBook()
         self._step_errors: dict[str, int] = {}
         self._step_messages: dict[str, str] = {}
         self._summary: dict[str, Any] = {}
@@ -112,6 +117,7 @@ class PipelineLoop:
             self._finish_ready()
             self._begin_waiting()
             self._retire()
+            self._compare()
             self._send()
             if self._hung:
                 return CAMERA_HUNG_STATUS
@@ -126,6 +132,7 @@ class PipelineLoop:
             wanted.add(self._reader.fileno())
         for active in self._living():
             wanted |= {fd for engine in active.engines.values() if (fd := engine.fileno()) >= 0}
+        wanted |= {fd for engine in self._aside.engines if (fd := engine.fileno()) >= 0}
         for fd in self._polled - wanted:
             self._poll.unregister(fd)
         for fd in wanted - self._polled:
@@ -137,6 +144,7 @@ class PipelineLoop:
     def _due_mono(self) -> float:
         """When the loop has to turn though nothing came."""
         due_mono = [engine.due_mono for active in self._living() for engine in active.engines.values()]
+        due_mono += [engine.due_mono for engine in self._aside.engines]
         if self._under_way:
             due_mono.append(self._under_way[0].deadline_mono)
         return min([self._next_stats_mono, *due_mono])
@@ -153,6 +161,8 @@ class PipelineLoop:
         for active in self._living():
             for engine in active.engines.values():
                 engine.pump()
+        for engine in self._aside.engines:
+            engine.pump()
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
@@ -186,6 +196,8 @@ class PipelineLoop:
             self._unanswered(done, outcome.no_answer, done_mono)
             return
         self._ledger.result(done.frame.captured_mono, done_mono)
+        if done.active is self._active:
+            self._look(done, outcome, done_mono)
         self._note_swap(done, done_mono)
         self._last_result_frame = done.frame.seq
         raw = outcome.outputs[0] if outcome.outputs else {}
@@ -195,8 +207,24 @@ class PipelineLoop:
         if done.active.policy.wants(outputs, done_mono):
             self._make_event(outputs, outcome.errors)
 
+    def _look(self, done: UnderWay, outcome: Outcome, done_mono: float) -> None:
+        """Count what was found, and have a second engine look too where that is ordered."""
+        captured_mono = done.frame.captured_mono
+        alone = not self._aside.shared_machine(captured_mono)
+        self._sight.result(
+            found(outcome.answers, outcome.predictions), done_mono - captured_mono if alone else None
+        )
+        if self._aside.engines:
+            self._aside.offer(done.frame.image, outcome.whole, done_mono, idle=not self._under_way)
+
+    def _compare(self) -> None:
+        for message in self._aside.turn(time.monotonic()):
+            self._link.send(message)
+
     def _unanswered(self, done: UnderWay, answer: NoAnswer, at_mono: float) -> None:
         self._ledger.unanswered(answer.reason, at_mono)
+        if done.active is self._active:
+            self._sight.unanswered(answer.reason.value)
         if answer.message:
             self._step_messages["model"] = answer.message[:500]
 
@@ -243,6 +271,10 @@ class PipelineLoop:
                 self._chores.snapshot(message, self._seen)
             elif isinstance(message, local.Relieve):
                 self._watch.relieve(message)
+            elif isinstance(message, local.Compare):
+                self._aside.order(message, time.monotonic())
+            elif isinstance(message, local.EndCompare):
+                self._aside.end(time.monotonic(), message.ticket)
             elif isinstance(message, local.Stop):
                 self._stopping_mono = time.monotonic()
         if self._termination.requested and not self._stopping_mono:
@@ -268,6 +300,8 @@ class PipelineLoop:
         self._retiring.append((ticket, self._active))
         self._active = active
         self._steps.keep(active.executor.graph.step_names)
+        self._sight = SightBook()
+        self._aside.end(time.monotonic())
         self._announce = ticket
         self._record = self._record or self._new_record(ticket)
 
@@ -322,6 +356,7 @@ class PipelineLoop:
             ledger.off_since_mono,
             self._reader.drift.ms,
             {name: local.SinkStats(**vars(figures)) for name, figures in self._desk.figures().items()},
+            self._sight.told(),
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

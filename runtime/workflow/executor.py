@@ -27,6 +27,8 @@ class Outcome:
     outputs: one object for each element of the batch, or a single one. errors: step (or `$inputs.name`) → message.
     no_answer: set when a model could not tell; its branch is None and the frame counts as blind. step_times_us: time in
     the block itself. predictions: model step → detections in the camera's picture, the first of the batch, for drawing.
+    answers: model step → what its model said of the first picture it was asked about; whole: model id → the same, where that was
+    the camera's own.
     """
 
     outputs: list[dict[str, Any]] = field(default_factory=list)
@@ -34,6 +36,8 @@ class Outcome:
     no_answer: NoAnswer | None = None
     step_times_us: dict[str, float] = field(default_factory=dict)
     predictions: dict[str, Result] = field(default_factory=dict)
+    answers: dict[str, Result] = field(default_factory=dict)
+    whole: dict[str, Result] = field(default_factory=dict)
 
 
 @dataclass
@@ -325,6 +329,9 @@ class Run:
             if isinstance(answer, NoAnswer):
                 self._outcome.no_answer = self._outcome.no_answer or answer
                 continue
+            self._outcome.answers.setdefault(step.name, answer)
+            if step.ahead:
+                self._outcome.whole.setdefault(values["model_id"], answer)
             try:
                 result = block.answer(answer, model=self._engines[values["model_id"]].spec, **values)
             except Exception as e:

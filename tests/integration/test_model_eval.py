@@ -12,12 +12,12 @@ import pytest
 
 from outrider.cli import main
 from outrider.evaluation import dataset
-from outrider.evaluation.agreement import agree
 from outrider.evaluation.classes import ClassMap
 from outrider.evaluation.compare import Case
 from outrider.evaluation.dataset import Picture
 from outrider.evaluation.precision import AveragePrecision
 from outrider.evaluation.report import side_by_side
+from runtime.agreement import agree
 from runtime.errors import Refused
 from runtime.model.pack import PackOptions, pack
 from runtime.model.session import LoadOptions

@@ -6,6 +6,7 @@ CLOCK_MONOTONIC, which all processes of a machine share.
 """
 
 from wire.local.codec import MAX_LINE_BYTES, Lines, Message, decode, encode
+from wire.local.compare import Compare, Compared, EndCompare, Likeness
 from wire.local.engine import (
     EngineModel,
     EnginePhase,
@@ -44,6 +45,7 @@ from wire.local.pipeline import (
     PipelineUp,
     Prepared,
     Publication,
+    Sight,
     SinkStats,
     SnapshotTaken,
     StepStats,
@@ -60,7 +62,10 @@ __all__ = [
     "CameraState",
     "CheckResult",
     "Commit",
+    "Compare",
+    "Compared",
     "Drained",
+    "EndCompare",
     "EngineModel",
     "EnginePhase",
     "EngineRefused",
@@ -68,6 +73,7 @@ __all__ = [
     "EngineUp",
     "Event",
     "EventsKept",
+    "Likeness",
     "Lines",
     "Load",
     "Message",
@@ -81,6 +87,7 @@ __all__ = [
     "Prepared",
     "Publication",
     "Relieve",
+    "Sight",
     "SinkStats",
     "SnapshotTaken",
     "Start",

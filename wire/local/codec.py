@@ -9,6 +9,7 @@ import typing
 from typing import Any, TypeAlias
 
 from wire.errors import Malformed
+from wire.local.compare import Compare, Compared, EndCompare
 from wire.local.engine import (
     EnginePhase,
     EngineRefused,
@@ -57,6 +58,9 @@ Message: TypeAlias = (
     | EventsKept
     | TakeSnapshot
     | Relieve
+    | Compare
+    | EndCompare
+    | Compared
     | Stop
     | PipelineUp
     | CameraState

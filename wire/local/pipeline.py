@@ -156,6 +156,32 @@ class SinkStats:
     error: str = ""
 
 
+SCORE_BINS = 16
+LATENCY_FIRST_MS = 0.5
+LATENCY_STEP = 1.15
+LATENCY_BINS = 80
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the models have found since the binding at work took over; a later one is at least as large in every figure.
+
+    `asked`: frames that ended, of them `empty` without a detection and `unanswered` (by reason) without an answer. `run`: frames
+    without a detection in a row, up to the newest. `scores`: detections by confidence, 16 equal bins from 0 to 1. `classes`:
+    detections by class name, the most frequent ones, the rest under "". `latency`: frames by the time from capture to result;
+    bin n reaches from `LATENCY_FIRST_MS` · `LATENCY_STEP`^n to the next. `counted`: whether the task knows detections or classes.
+    """
+
+    asked: int = 0
+    empty: int = 0
+    run: int = 0
+    unanswered: dict[str, int] = field(default_factory=dict)
+    scores: list[int] = field(default_factory=lambda: [0] * SCORE_BINS)
+    classes: dict[str, int] = field(default_factory=dict)
+    latency: dict[str, int] = field(default_factory=dict)
+    counted: bool = False
+
+
 @message("pipeline-stats")
 @dataclass(frozen=True)
 class PipelineStats:
@@ -193,6 +219,7 @@ class PipelineStats:
     off_since_mono: float = 0.0
     drift_ms: float | None = None
     sinks: dict[str, SinkStats] = field(default_factory=dict)
+    sight: Sight | None = None
 
 
 @message("snapshot-taken")

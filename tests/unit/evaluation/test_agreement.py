@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from outrider.evaluation.agreement import Tally, agree
 from outrider.evaluation.contender import Contender
+from runtime.agreement import Tally, agree
 from runtime.results import Result
 
 

@@ -59,6 +59,7 @@ def made(reader: Reader, link: Link) -> PipelineLoop:
         "termination": None,
         "provenance": None,
         "desk": Desk(),
+        "aside": None,
     }
     return PipelineLoop(START, link, cast("Any", reader), held=Held("b", "door"), **parts)
 

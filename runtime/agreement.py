@@ -33,6 +33,8 @@ class Agreement:
     alone_a: Counter[str] = field(default_factory=Counter)
     alone_b: Counter[str] = field(default_factory=Counter)
     same: float | None = None
+    pairs: tuple[tuple[int, int], ...] = ()
+    """The matched ones: index in a, index in b."""
 
 
 def agree(a: Result | None, b: Result | None) -> Agreement:
@@ -81,6 +83,7 @@ def _detections(a: Result, b: Result) -> Agreement:
         Counter(names_a[i] for i, _, _ in pairs),
         Counter(names_a[i] for i in only_a),
         Counter(names_b[j] for j in only_b),
+        pairs=tuple((i, j) for i, j, _ in pairs),
     )
 
 
