@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -24,6 +25,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 NAME = String(64)
 DIGEST = String(71)
 HASH = String(64)
+ACTOR = String(80)
+"""`token:NAME`, `user:NAME`, `device:NAME`."""
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only for INTEGER keys."""
 
@@ -89,11 +92,11 @@ class Secret(Base):
     name: Mapped[str] = mapped_column(NAME, primary_key=True)
     sealed: Mapped[str] = mapped_column(Text)
     set_at: Mapped[float] = mapped_column(Float)
-    set_by: Mapped[str] = mapped_column(NAME)
+    set_by: Mapped[str] = mapped_column(ACTOR)
 
 
 class EnrolmentToken(Base):
-    """A one-time token. `device` binds it to a name; `replace` lets that name be taken over by a new identity."""
+    """A token for so many devices. `device` binds it to a name; `replace` lets that name be taken over by a new identity."""
 
     __tablename__ = "enrolment_tokens"
 
@@ -103,14 +106,17 @@ class EnrolmentToken(Base):
     replace: Mapped[bool] = mapped_column(default=False)
     labels: Mapped[dict[str, str]]
     created_at: Mapped[float] = mapped_column(Float)
-    created_by: Mapped[str] = mapped_column(NAME)
+    created_by: Mapped[str] = mapped_column(ACTOR)
     expires_at: Mapped[float] = mapped_column(Float)
     used_at: Mapped[float | None] = mapped_column(Float)
     used_by: Mapped[str | None] = mapped_column(NAME)
+    uses: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
+    used: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    revoked_at: Mapped[float | None] = mapped_column(Float)
 
 
 class ApiToken(Base):
-    """A bearer token of a person or program."""
+    """A bearer token of a person or program. `owner` is the user it speaks for, whose rights bound its own."""
 
     __tablename__ = "api_tokens"
 
@@ -118,10 +124,13 @@ class ApiToken(Base):
     hash: Mapped[str] = mapped_column(HASH, unique=True)
     name: Mapped[str] = mapped_column(NAME)
     role: Mapped[str] = mapped_column(String(16))
+    selector: Mapped[str] = mapped_column(Text, default="", server_default="")
+    owner: Mapped[str | None] = mapped_column(NAME, index=True)
     created_at: Mapped[float] = mapped_column(Float)
-    created_by: Mapped[str] = mapped_column(NAME)
+    created_by: Mapped[str] = mapped_column(ACTOR)
     expires_at: Mapped[float | None] = mapped_column(Float)
     revoked_at: Mapped[float | None] = mapped_column(Float)
+    last_used_at: Mapped[float | None] = mapped_column(Float)
 
 
 class StoredObject(Base):
@@ -157,8 +166,27 @@ class Version(Base):
     digest: Mapped[str] = mapped_column(ForeignKey("objects.digest"), index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     card: Mapped[dict[str, Any]]
+    notes: Mapped[dict[str, Any] | None]
     created_at: Mapped[float] = mapped_column(Float)
-    created_by: Mapped[str] = mapped_column(NAME)
+    created_by: Mapped[str] = mapped_column(ACTOR)
+
+
+class Alias(Base):
+    """A name that points to a version of a model or a workflow (`yolox@production`) and may be moved."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["kind", "name", "version"], ["versions.kind", "versions.name", "versions.version"]
+        ),
+    )
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    alias: Mapped[str] = mapped_column(NAME, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    set_at: Mapped[float] = mapped_column(Float)
+    set_by: Mapped[str] = mapped_column(ACTOR)
 
 
 class DesiredRevision(Base):
@@ -172,7 +200,7 @@ class DesiredRevision(Base):
     signed: Mapped[dict[str, Any]]
     digests: Mapped[list[str]]
     created_at: Mapped[float] = mapped_column(Float)
-    created_by: Mapped[str] = mapped_column(NAME)
+    created_by: Mapped[str] = mapped_column(ACTOR)
     expires_at: Mapped[float | None] = mapped_column(Float)
 
 
@@ -219,7 +247,7 @@ class ResponseRow(Base):
     device: Mapped[str] = mapped_column(NAME, index=True)
     name: Mapped[str] = mapped_column(NAME)
     issued_at: Mapped[float] = mapped_column(Float)
-    issued_by: Mapped[str] = mapped_column(NAME)
+    issued_by: Mapped[str] = mapped_column(ACTOR)
     expires_at: Mapped[float] = mapped_column(Float)
     answered_at: Mapped[float | None] = mapped_column(Float)
     body: Mapped[dict[str, Any] | None]
@@ -242,14 +270,27 @@ class BenchRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what to what. Never changed, never deleted."""
+    """Who did what to what. Never changed, never deleted; `hash` covers the row and the hash of the row before (fleet.chain)."""
 
     __tablename__ = "audit"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
     row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
     at: Mapped[float] = mapped_column(Float, index=True)
-    actor: Mapped[str] = mapped_column(String(80))
+    actor: Mapped[str] = mapped_column(ACTOR, index=True)
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]]
+    request_id: Mapped[str] = mapped_column(NAME, default="", server_default="")
+    before: Mapped[str | None] = mapped_column(DIGEST)
+    after: Mapped[str | None] = mapped_column(DIGEST)
+    hash: Mapped[str] = mapped_column(HASH)
+
+
+class AuditHead(Base):
+    """The end of the audit log: how many rows, and the hash of the last. One row; locked by each writer of the log."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(HASH)

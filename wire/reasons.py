@@ -109,6 +109,17 @@ class Reason(str, Enum):
     FLEET_UNREACHABLE = "fleet-unreachable"
     CHECK_FAILED = "check-failed"
     CONFIG_INVALID = "config-invalid"
+    SELECTOR_INVALID = "selector-invalid"
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    KEY_REUSED = "key-reused"
+    STILL_RUNNING = "still-running"
+    SIGN_IN_REFUSED = "sign-in-refused"
+    TOO_MANY_ATTEMPTS = "too-many-attempts"
+    CSRF_MISSING = "csrf-missing"
+    PASSWORD_WEAK = "password-weak"
+    PROVIDER_FAILED = "provider-failed"
+    AUDIT_BROKEN = "audit-broken"
+    IN_USE = "in-use"
     # updates
     PREPARE_TIMEOUT = "prepare-timeout"
     SWITCH_FAILED = "switch-failed"
@@ -212,6 +223,17 @@ TEXTS: dict[Reason, str] = {
     Reason.FLEET_UNREACHABLE: "The control plane cannot be reached. Check that it runs, and the URL.",
     Reason.CHECK_FAILED: "The check of an upload crashed or exceeded its time or memory, so the upload was refused.",
     Reason.CONFIG_INVALID: "The configuration file is wrong; each problem names its field.",
+    Reason.SELECTOR_INVALID: "The selector over labels cannot be read. Write it as key=value, key!=value, key in (a, b), key or !key, joined by commas.",
+    Reason.CHANGED_MEANWHILE: "Somebody has changed it since it was read. Read it again, then repeat the change.",
+    Reason.KEY_REUSED: "The idempotency key was used for another request. Use a new key for each change.",
+    Reason.STILL_RUNNING: "The same request is being worked on. Ask again in some seconds.",
+    Reason.SIGN_IN_REFUSED: "Name and password do not fit, or the account is disabled. An admin can set a new password.",
+    Reason.TOO_MANY_ATTEMPTS: "Too many sign-ins have failed. Wait as long as Retry-After says.",
+    Reason.CSRF_MISSING: "A change with a session's cookie must carry the session's token in X-CSRF-Token, and come from the console's own pages.",
+    Reason.PASSWORD_WEAK: "The password is too short or too common. Use a longer one.",
+    Reason.PROVIDER_FAILED: "The sign-in by the identity provider did not succeed. The message says at which step; try again, or check [oidc] of fleet.toml.",
+    Reason.AUDIT_BROKEN: "The audit log was changed, shortened or reordered. Compare it with a backup and an exported head.",
+    Reason.IN_USE: "Something still needs it. Remove what the problems name first.",
     Reason.PREPARE_TIMEOUT: "The new revision could not be made ready in time; the old one keeps serving.",
     Reason.SWITCH_FAILED: "The pipelines could not take over the new revision; the old one keeps serving.",
     Reason.INTERNAL: "An error inside Outrider. Please report it with the diagnostic bundle.",

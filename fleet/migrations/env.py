@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import create_engine
 
+from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.tables import Base
 
 

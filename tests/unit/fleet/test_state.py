@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.api.device import parse_range
 from fleet.auth import Role, Tokens, token_hash
 from fleet.config import Broker, Config, DataDir, load, save
