@@ -1,12 +1,15 @@
-"""Logging: one event a line, its fields as `key=value` or JSON, every text redacted."""
+"""Logging: one event a line, its fields as `key=value`, JSON or fields of the journal, every text redacted."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from typing import Any, TextIO
 
+from agent import journald
 from wire.redact import redact
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -43,12 +46,26 @@ def extras(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def set_up(form: str, level: str, stream: TextIO | None = None) -> None:
-    """Send all logging of the process to `stream` (stderr); `form` is `text` or `json`."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(Json() if form == "json" else Redacted())
+def set_up(
+    form: str, level: str, stream: TextIO | None = None, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Send all logging of the process to `stream` (stderr); `form` is `text`, `json`, `journal`, or `auto`: the journal where
+    stderr is the journal's, else text."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for former in root.handlers:
+        former.close()
+    root.handlers[:] = [_handler(form, stream or sys.stderr, environment)]
     root.setLevel(level.upper())
     for noisy in ("httpx", "httpcore", "uvicorn", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _handler(form: str, stream: TextIO, environment: Mapping[str, str]) -> logging.Handler:
+    if form == "journal" or (form == "auto" and journald.connected(environment, stream)):
+        try:
+            return journald.JournalHandler(extras)
+        except OSError as e:
+            print(f"outrider agent: no journal listens ({e}); logging to stderr", file=sys.stderr)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Json() if form == "json" else Redacted())
+    return handler

@@ -1,4 +1,4 @@
-"""`outrider agent run | enroll | status`."""
+"""`outrider agent run | enroll | status | doctor`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status|doctor")
     run_ = commands.add_parser("run", help="run the agent of this device until it is told to stop")
     enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
     enroll.add_argument("url", help="the control plane, https://…")
@@ -33,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     enroll.add_argument("--force", action="store_true", help="replace the identity this device has")
     status = commands.add_parser("status", help="what the running agent says of itself")
     status.add_argument("--json", action="store_true", help="the whole document")
-    for command in (run_, enroll, status):
+    doctor = commands.add_parser("doctor", help="look at everything this device needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="JSON instead of lines")
+    for command in (run_, enroll, status, doctor):
         command.add_argument("--config", type=Path, help="TOML file (default /etc/outrider/agent.toml)")
         command.add_argument("--state-dir", type=Path, help="instead of the file's")
         command.add_argument("--run-dir", type=Path, help="instead of the file's; a short path")
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = _config(arguments)
         what: str = arguments.what
-        return {"run": _run, "enroll": _enroll, "status": _status}[what](config, arguments)
+        return {"run": _run, "enroll": _enroll, "status": _status, "doctor": _doctor}[what](config, arguments)
     except (AgentError, OSError) as e:
         print(f"outrider agent: {e}", file=sys.stderr)
         return 1
@@ -124,6 +126,35 @@ def _status(config: Any, arguments: argparse.Namespace) -> int:
         return 1
     print(json.dumps(status, indent=2) if arguments.json else _lines(status))
     return 0
+
+
+def _doctor(config: Any, arguments: argparse.Namespace) -> int:
+    """1 where something is at fault."""
+    from agent.clock import SystemClock
+    from agent.doctor import examination
+
+    clock = SystemClock(assume_synced=config.clock_synced)
+    patient = examination.patient_of(config, clock, os.environ, _agent_pid(config) or "self")
+    findings = asyncio.run(examination.examine(patient))
+    if arguments.json:
+        print(json.dumps([finding.to_json() for finding in findings]))
+    else:
+        print("\n".join(finding.line() for finding in findings))
+    return int(any(finding.state == "fault" for finding in findings))
+
+
+def _agent_pid(config: Any) -> int | None:
+    """The running agent's process id, as it says itself; None where none answers."""
+    import httpx
+
+    from agent.daemon import PORT_FILE
+
+    try:
+        port = (config.run_dir / PORT_FILE).read_text().strip()
+        about = httpx.get(f"http://{config.http_host}:{port}/status", timeout=2.0, trust_env=False).json()
+        return int(about["pid"])
+    except (OSError, httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _lines(status: dict[str, Any]) -> str:

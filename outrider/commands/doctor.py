@@ -8,13 +8,11 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
-from outrider.commands import doctor_engines as engines
-from outrider.commands.doctor_engines import Finding
+from wire.finding import Finding
 
 MIB = 2**20
 LOW_MEMORY_MIB = 1024
@@ -28,16 +26,17 @@ def run(args: argparse.Namespace) -> int:
     """0 where nothing is at fault, else 1."""
     findings = list(examine())
     if args.json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json.dumps([finding.to_json() for finding in findings]))
     else:
         for finding in findings:
-            remedy = f"; {finding.remedy}" if finding.remedy else ""
-            print(f"{finding.state:8} {finding.what:16} {finding.words}{remedy}")
+            print(finding.line())
     return int(any(finding.state == "fault" for finding in findings))
 
 
 def examine() -> Iterator[Finding]:
     """Look at the machine; nothing is changed."""
+    from runtime import doctor as engines
+
     yield machine()
     yield from engines.examine()
     yield from programs()

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from outrider.cli import main
-from outrider.commands import doctor, doctor_engines
+from outrider.commands import doctor
+from runtime import doctor as doctor_engines
 from runtime.model.backends.cuda.driver import Gpu
 
 

@@ -1,31 +1,24 @@
 """What `outrider doctor` finds out about engines: which can run here, which cannot, why, and what would change that.
 
 Nothing is loaded that could crash: the driver is asked first, and TensorRT is looked at only where it answers.
+`python -m runtime.doctor` prints the findings as JSON, for the agent, which may not load engines.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from wire.finding import Finding
 
 CPUINFO = Path("/proc/cpuinfo")
 JETSON = Path("/proc/device-tree/model")
 ORT_GPU_CAPABILITIES = {"x86_64": (75, 80, 86, 89, 90, 120), "aarch64": (89, 90, 120, 121)}
 """Compute capabilities that the GPU wheels of ONNX Runtime 1.31 hold code for; there is none for Orin (87) or Thor (110)."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. `state` is ok, warning (works, with a limit) or fault (does not work); `remedy` says what to do."""
-
-    what: str
-    state: str
-    words: str
-    remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
@@ -130,3 +123,7 @@ def openvino() -> Finding:
     flags = set(CPUINFO.read_text().split()) if CPUINFO.exists() else set()
     half = "bf16 on request" if flags & {"avx512_bf16", "amx_bf16"} else "no bf16 on this processor"
     return Finding("OpenVINO", "ok", f"{version}, fp32, {half}")
+
+
+if __name__ == "__main__":
+    print(json.dumps([finding.to_json() for finding in examine()]))
