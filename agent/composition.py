@@ -18,6 +18,7 @@ from agent.clock import Clock, unique_id
 from agent.commands import Commands
 from agent.config import Config
 from agent.device import Device
+from agent.doctor.examination import report
 from agent.download import Downloader
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus
@@ -133,7 +134,12 @@ def compose(
     )
     figures = _figures(config, clock, messages, work, lambda: uplink.settling)
     requests = Requests(work.device, work.updater, work.twin, figures.health, messages.out, clock, version())
-    commands = Commands(gate.open_command, {**requests.handlers(), "bench": bench.run}, messages.out.response)
+    handlers = {
+        **requests.handlers(),
+        "bench": bench.run,
+        "doctor": lambda _arguments: report(config, clock, environment),
+    }
+    commands = Commands(gate.open_command, handlers, messages.out.response)
     uplink = Uplink(
         config.limits,
         identity,

@@ -20,6 +20,8 @@ from wire.reasons import Reason
 toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 DEFAULT_FILE = Path("/etc/outrider/agent.toml")
+LOG_FORMATS = ("auto", "text", "json", "journal")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_RUN_DIR_BYTES = 80
 """sockaddr_un.sun_path holds 107 bytes and a NUL (unix(7)); an engine's socket adds `/e-` and 16 digits, a margin remains."""
 
@@ -68,13 +70,19 @@ class Config:
     run_dir: Path = Path("/run/outrider")
     http_host: str = "127.0.0.1"
     http_port: int = 7373
-    log_format: str = "text"
+    log_format: str = "auto"
     log_level: str = "INFO"
     clock_synced: bool = False
     allow_workflow_code: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        for name, allowed in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
+            if getattr(self, name) not in allowed:
+                raise ConfigRefused(
+                    Reason.CONFIG_INVALID,
+                    f"{name} {getattr(self, name)!r} is not known; expected one of {', '.join(allowed)}",
+                )
         size = len(os.fsencode(self.run_dir))
         if size > MAX_RUN_DIR_BYTES:
             raise ConfigRefused(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
 import logging
 import os
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from agent.child import Launcher
 from agent.clock import Clock
 from agent.composition import compose, version
 from agent.config import Config
-from agent.errors import Degraded, Refused
+from agent.errors import AgentError, Degraded, Refused
 from agent.files import write_atomic
 from agent.identity import Identity
+from agent.reload import reload
 from agent.supervise import TICK_S
 from wire.errors import WireError
 from wire.reasons import Reason
@@ -33,6 +35,9 @@ ALIVE_S = 10 * TICK_S
 PORT_FILE = "http-port"
 FIRST_HEALTH_S = 3.0
 DEFAULT_HEALTH_S = 30.0
+START_AT_MOST_S = 600.0
+"""What systemd is asked to wait for a start in all: an outbox of 256 MB on a slow card is read and mended within it."""
+STOP_AT_MOST_S = 300.0
 
 
 class Agent:
@@ -50,6 +55,7 @@ class Agent:
         self._identity = identity
         self._clock = clock
         self._stopped = asyncio.Event()
+        self._ready = False
         self._parts = compose(config, identity, clock, environment, launcher)
         self._http = HttpServer(config.http_host, config.http_port)
         self._parts.work.device.on_tick = self._tick
@@ -60,15 +66,29 @@ class Agent:
         """End in good order."""
         self._stopped.set()
 
+    def reload(self, read: Callable[[], Config]) -> None:
+        """Take over what may change of the configuration, and certificates that were renewed by hand."""
+        self._parts.notifier.reloading()
+        self._config = reload(self._config, read)
+        try:
+            self._parts.network.trust.refresh()
+        except AgentError as e:
+            log.error("the certificate is not reloaded", extra={"cause": str(e)})
+        self._parts.notifier.ready(self._summary())
+
     async def run(self) -> None:
         """:raises AgentError, OSError: the agent cannot work here"""
         with _locked(self._config.state_dir):
             try:
-                await self._parts.messages.outbox.start()
-                self._parts.work.updater.start()
+                async with self._parts.notifier.more_time(START_AT_MOST_S):
+                    await self._parts.messages.outbox.start()
+                    self._parts.work.updater.start()
                 await self._serve()
             finally:
-                await self._close()
+                self._parts.notifier.stopping()
+                async with self._parts.notifier.more_time(STOP_AT_MOST_S):
+                    await self._close()
+                self._parts.notifier.close()
 
     async def _serve(self) -> None:
         parts = self._parts
@@ -83,7 +103,6 @@ class Agent:
             work.append(self._http.run(self._api().app()))
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         stopped = asyncio.create_task(self._stopped.wait())
-        parts.notifier.ready(self._summary())
         try:
             done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
@@ -117,7 +136,6 @@ class Agent:
         await parts.network.client.aclose()
         parts.work.journal.close()
         parts.figures.gpus.close()
-        parts.notifier.close()
 
     def _api(self) -> Api:
         about = {
@@ -142,6 +160,9 @@ class Agent:
     def _tick(self, at_mono: float) -> None:
         self._parts.work.twin.tick(at_mono)
         self._parts.figures.strain.tick(at_mono)
+        if not self._ready:
+            self._ready = True
+            self._parts.notifier.ready(self._summary())
         self._parts.notifier.watchdog()
 
     def _alive(self) -> bool:
@@ -203,13 +224,22 @@ def _locked(state_dir: Path) -> Any:
         os.close(descriptor)
 
 
-async def serve(config: Config, identity: Identity, clock: Clock, environment: Mapping[str, str]) -> None:
-    """Run an agent until SIGTERM or SIGINT.
+async def serve(
+    config: Config,
+    identity: Identity,
+    clock: Clock,
+    environment: Mapping[str, str],
+    read: Callable[[], Config] | None = None,
+) -> None:
+    """Run an agent until SIGTERM or SIGINT. SIGHUP has `read` read the configuration again; the watchdog's SIGABRT, and a crash of
+    native code, leave the stack of every thread on stderr.
 
     :raises AgentError, OSError: the agent cannot work here
     """
+    faulthandler.enable()
     agent = Agent(config, identity, clock, environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload, read or (lambda: config))
     await agent.run()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +25,7 @@ from agent.health.nvidia import Gpus
 from agent.identity import Identity
 from agent.keys import FileKeys
 from agent.tls import SignedTokens, Trust
-from wire.finding import FAULT, WARNING, Finding
+from wire.finding import FAULT, OK, WARNING, Finding
 
 CHECK_S = 30.0
 ENGINES_S = 60.0
@@ -51,6 +52,14 @@ def patient_of(
     except OSError:
         uid = os.getuid()
     return Patient(config, clock, environment, uid, pid, running_sources(config.state_dir))
+
+
+async def report(config: Config, clock: Clock, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The result of the command `doctor`: `findings`, and the worst of their states."""
+    findings = await examine(patient_of(config, clock, environment))
+    states = {finding.state for finding in findings}
+    worst = next((state for state in (FAULT, WARNING) if state in states), OK)
+    return {"worst": worst, "findings": [finding.to_json() for finding in findings]}
 
 
 def running_sources(state_dir: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ def _config(arguments: argparse.Namespace) -> Any:
     return replace(loaded, **changes)
 
 
-def _run(config: Any, _arguments: argparse.Namespace) -> int:
+def _run(config: Any, arguments: argparse.Namespace) -> int:
     from agent import daemon, identity, logs
     from agent.clock import SystemClock
 
@@ -80,7 +80,7 @@ def _run(config: Any, _arguments: argparse.Namespace) -> int:
         print("outrider agent: not enrolled; run `outrider agent enroll URL TOKEN` first", file=sys.stderr)
         return 1
     clock = SystemClock(assume_synced=config.clock_synced)
-    asyncio.run(daemon.serve(config, who, clock, os.environ))
+    asyncio.run(daemon.serve(config, who, clock, os.environ, lambda: _config(arguments)))
     return 0
 
 

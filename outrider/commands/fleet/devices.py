@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 from outrider.commands.fleet import events
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, pair, print_json, show, value
+from wire.finding import FAULT, Finding
 
 if TYPE_CHECKING:
     from fleet.client import Client
+
+
+DOCTOR_S = 120.0
 
 
 def configure(commands: Commands) -> None:
@@ -43,6 +47,8 @@ def configure(commands: Commands) -> None:
     command.add_argument("name")
     command.add_argument("argument", nargs="*", metavar="KEY=VALUE", help="VALUE is JSON or text")
     command.add_argument("--timeout", type=float, default=15.0, dest="timeout_s", help="seconds")
+    doctor = remote(device, "doctor", "have a device look at everything it needs", _device_doctor)
+    doctor.add_argument("device")
 
 
 def _device_list(args: argparse.Namespace, client: Client) -> int:
@@ -136,6 +142,20 @@ def _desired_set(args: argparse.Namespace, client: Client) -> int:
     how = "published" if answer["published"] else "stored; it is published when the broker is back"
     print(f"{args.device}: revision {answer['revision']} {how}")
     return 0
+
+
+def _device_doctor(args: argparse.Namespace, client: Client) -> int:
+    """1 where something is at fault."""
+    answer = client.command(args.device, "doctor", {}, DOCTOR_S)
+    if not answer.get("ok"):
+        print_json(answer)
+        return 1
+    found = [Finding(**row) for row in answer["result"]["findings"]]
+    if args.json:
+        print_json(answer["result"])
+    else:
+        print("\n".join(finding.line() for finding in found))
+    return int(any(finding.state == FAULT for finding in found))
 
 
 def _device_command(args: argparse.Namespace, client: Client) -> int:
