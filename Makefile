@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 SOURCE ?=
 MODEL  ?=
 ARGS   ?=
+# Compiled modules are kept: without them each of the tests' many processes compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-long check bench test-gpu constraints clean system
 
@@ -26,6 +28,7 @@ test: $(STAMP) system
 
 test-long: $(STAMP) system
 	$(BIN)/python -m pytest -m long --timeout 1800 $(ARGS)
+	$(BIN)/python -m pytest tests/unit --hypothesis-profile thorough --timeout 600 $(ARGS)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest tests/gpu -m gpu -rs $(ARGS)

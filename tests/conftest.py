@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {"yolox_nano_416": "yolox", "nanodet_m_320": "nanodet"}
 SHARED = ROOT.parent / "shared"
+
+settings.register_profile("quick", max_examples=40)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Modules, tests and their tables stay until the end: looking for garbage among them took a fifth of the unit tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def folder(variable: str, default: Path) -> Path:

@@ -78,7 +78,7 @@ def test_the_end_waits_no_longer_than_its_deadline() -> None:
         desk.deliver(counter, 0, 1)
     time.sleep(0.05)
     started = time.monotonic()
-    left = desk.close(0.2)
+    left = desk.close(0.1)
     assert time.monotonic() - started < 1.0
     assert left == {"stuck": 1, "failing": 1}
     assert desk.deliver(stuck, 1, 1).error == "the process is ending"
