@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent import identity as identities
 from agent.api import access
 from agent.api.app import Api
 from agent.api.server import HttpServer
@@ -23,6 +24,7 @@ from agent.config import Config
 from agent.errors import AgentError, Degraded, Refused
 from agent.files import write_atomic
 from agent.identity import Identity
+from agent.notify import Notifier
 from agent.reload import reload
 from agent.supervise import TICK_S
 from wire.errors import WireError
@@ -226,20 +228,41 @@ def _locked(state_dir: Path) -> Any:
 
 async def serve(
     config: Config,
-    identity: Identity,
     clock: Clock,
     environment: Mapping[str, str],
     read: Callable[[], Config] | None = None,
 ) -> None:
-    """Run an agent until SIGTERM or SIGINT. SIGHUP has `read` read the configuration again; the watchdog's SIGABRT, and a crash of
+    """Run an agent until SIGTERM or SIGINT, once this device has an identity. SIGHUP has `read` read the configuration again; the watchdog's SIGABRT, and a crash of
     native code, leave the stack of every thread on stderr.
 
     :raises AgentError, OSError: the agent cannot work here
     """
     faulthandler.enable()
+    identity = identities.load(config.state_dir) or await _enrolled(config, clock, environment)
+    if identity is None:
+        return
     agent = Agent(config, identity, clock, environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
     loop.add_signal_handler(signal.SIGHUP, agent.reload, read or (lambda: config))
     await agent.run()
+
+
+async def _enrolled(config: Config, clock: Clock, environment: Mapping[str, str]) -> Identity | None:
+    """Wait for an identity; None where the agent is stopped before there is one."""
+    from agent import first_boot
+
+    notifier = Notifier(environment)
+    waiting = asyncio.ensure_future(first_boot.await_identity(config, clock, environment, notifier))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, waiting.cancel)
+    loop.add_signal_handler(signal.SIGHUP, notifier.ready, first_boot.WAITING)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        notifier.stopping()
+        return None
+    finally:
+        notifier.close()

@@ -70,23 +70,20 @@ def _config(arguments: argparse.Namespace) -> Any:
 
 
 def _run(config: Any, arguments: argparse.Namespace) -> int:
-    from agent import daemon, identity, logs
+    from agent import daemon, logs
     from agent.clock import SystemClock
 
     logs.set_up(config.log_format, config.log_level)
     config.make_directories()
-    who = identity.load(config.state_dir)
-    if who is None:
-        print("outrider agent: not enrolled; run `outrider agent enroll URL TOKEN` first", file=sys.stderr)
-        return 1
     clock = SystemClock(assume_synced=config.clock_synced)
-    asyncio.run(daemon.serve(config, who, clock, os.environ, lambda: _config(arguments)))
+    asyncio.run(daemon.serve(config, clock, os.environ, lambda: _config(arguments)))
     return 0
 
 
 def _enroll(config: Any, arguments: argparse.Namespace) -> int:
     from agent import enrol, identity
     from agent.clock import SystemClock
+    from agent.owner import acting_for
 
     config.make_directories()
     if identity.load(config.state_dir) is not None and not arguments.force:
@@ -94,19 +91,18 @@ def _enroll(config: Any, arguments: argparse.Namespace) -> int:
         return 1
     labels = dict(label.partition("=")[::2] for label in arguments.label)
     token = sys.stdin.readline().strip() if arguments.token == "-" else arguments.token
-
-    who = asyncio.run(
-        enrol.enrol(
-            arguments.url,
-            token,
-            config.state_dir,
-            SystemClock(assume_synced=config.clock_synced),
-            device=arguments.device,
-            labels=labels,
-            public_authorities=arguments.public_authorities,
-            allow_http=arguments.allow_http,
-        )
+    enrolment = enrol.enrol(
+        arguments.url,
+        token,
+        config.state_dir,
+        SystemClock(assume_synced=config.clock_synced),
+        device=arguments.device,
+        labels=labels,
+        public_authorities=arguments.public_authorities,
+        allow_http=arguments.allow_http,
     )
+    with acting_for(config.state_dir):
+        who = asyncio.run(enrolment)
     print(f"enrolled as {who.device} of fleet {who.fleet}")
     return 0
 

@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 
 from agent import journald, logs
+from agent.owner import acting_for
 from fleet.ports import free_port
+from tests.fakes.mosquitto import PROGRAM
+from tests.integration.fleet_stand import Stand, eventually
 
 DEADLINE_S = 60.0
 WATCHDOG_S = 2.0
@@ -29,16 +32,17 @@ JOURNALD = Path("/lib/systemd/systemd-journald")
 class Service:
     """`outrider agent run` under a notify socket, with no broker and no control plane to reach."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, enrolled: bool = True) -> None:
         self.config = directory / "agent.toml"
         self.log = directory / "log"
         self.run_dir = Path(tempfile.mkdtemp(prefix="o", dir="/tmp"))
-        state_dir = directory / "state"
+        self.state_dir = state_dir = directory / "state"
         state_dir.mkdir(mode=0o700)
         self.write(f'state_dir = "{state_dir}"\nrun_dir = "{self.run_dir}"\nhttp_port = -1\n')
         nowhere = {"host": "127.0.0.1", "port": free_port(), "username": "d", "password": "p"}
         who = {"url": f"http://127.0.0.1:{free_port()}", "fleet": "f", "device": "d1", "api_token": "t" * 20}
-        (state_dir / "identity.json").write_text(json.dumps({**who, "broker": nowhere, "state_keys": {}}))
+        if enrolled:
+            (state_dir / "identity.json").write_text(json.dumps({**who, "broker": nowhere, "state_keys": {}}))
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._listener.bind(str(directory / "notify"))
         with self.log.open("wb") as log:
@@ -228,3 +232,51 @@ def test_only_a_stream_of_the_journal_is_taken_for_one(tmp_path: Path) -> None:
         assert journald.connected({"JOURNAL_STREAM": name}, stream)
         assert not journald.connected({"JOURNAL_STREAM": name + "1"}, stream)
         assert not journald.connected({}, stream)
+
+
+def test_an_agent_without_identity_is_ready_and_waits(tmp_path: Path) -> None:
+    running = Service(tmp_path, enrolled=False)
+    try:
+        assert running.hear("READY=1")[-1].startswith("READY=1\nSTATUS=not enrolled")
+        running.hear("WATCHDOG=1")
+        running.process.send_signal(signal.SIGTERM)
+        running.hear("STOPPING=1")
+        assert running.process.wait(DEADLINE_S) == 0
+    finally:
+        running.close()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
+def test_a_device_of_an_image_enrols_itself_and_goes_to_work(tmp_path: Path) -> None:
+    stand = Stand(tmp_path / "plane", secure=True)
+    try:
+        with stand.client() as client:
+            token = client.create_enrolment_token()["token"]
+            (tmp_path / "device").mkdir()
+            running = Service(tmp_path / "device", enrolled=False)
+            try:
+                running.hear("READY=1")
+                order = f'url = "{stand.url}"\ntoken = "{token}"\ndevice = "cam-{{hostname}}"\n'
+                (running.state_dir / "enrol.toml").write_text(order)
+                running.hear("READY=1\nSTATUS=revision 0")
+                name = client.devices()[0]["id"]
+                assert name.startswith("cam-")
+                eventually(lambda: client.device(name)["presence"] == "online", DEADLINE_S)
+                assert not (running.state_dir / "enrol.toml").exists()
+                assert token.partition(".")[0] not in running.log.read_text()
+            finally:
+                running.close()
+    finally:
+        stand.stop()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be somebody else")
+def test_what_root_enrols_belongs_to_the_services_user() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        theirs = Path(folder)
+        os.chown(theirs, 12345, 12345)
+        with acting_for(theirs):
+            (theirs / "identity.json").touch()
+        (theirs / "roots").touch()
+        assert (theirs / "identity.json").stat().st_uid == 12345
+        assert (theirs / "roots").stat().st_uid == 0
