@@ -16,6 +16,8 @@ from pathlib import Path
 from wire.finding import Finding
 
 CPUINFO = Path("/proc/cpuinfo")
+MAX_SPLITS = 8
+"""Models whose threads are shown."""
 JETSON = Path("/proc/device-tree/model")
 ORT_GPU_CAPABILITIES = {"x86_64": (75, 80, 86, 89, 90, 120), "aarch64": (89, 90, 120, 121)}
 """Compute capabilities that the GPU wheels of ONNX Runtime 1.31 hold code for; there is none for Orin (87) or Thor (110)."""
@@ -42,6 +44,17 @@ def examine() -> Iterator[Finding]:
     for what, module in (("TensorRT", "tensorrt"), ("TensorRT-RTX", "tensorrt_rtx")):
         yield tensorrt(what, module, gpu)
     yield openvino()
+    yield from splits()
+
+
+def splits() -> Iterator[Finding]:
+    """What was measured on this machine about threads."""
+    from runtime.model.fuse import cache_base
+    from runtime.model.split import book
+
+    for model, choice in book(cache_base()).entries()[:MAX_SPLITS]:
+        tried = ", ".join(f"{name} {m['per_s']:.0f}/s" for name, m in choice.described().items())
+        yield Finding("threads", "ok", f"{model}: {choice.split} runs at once; measured {tried}")
 
 
 def onnxruntime() -> Finding:

@@ -47,8 +47,16 @@ class Hardware(Doc):
     arch: str = ""
 
 
+class SplitFigures(Doc):
+    """Pictures a second with all runs busy, and how long a lone picture takes."""
+
+    per_s: float
+    lone_ms: float
+
+
 class EngineUsed(Doc):
-    """Which engine it was; `provider` and `device` as far as the engine has such a thing."""
+    """Which engine it was; `provider` and `device` as far as the engine has such a thing. `threads` of each of `runs_at_once`;
+    `splits`: what other splits of the processors served, by `threads x runs`, where they were tried."""
 
     engine: str = Field(max_length=64)
     version: str = ""
@@ -56,6 +64,8 @@ class EngineUsed(Doc):
     device: str = ""
     precision: str = ""
     threads: int = 0
+    runs_at_once: int = 0
+    splits: dict[str, SplitFigures] = Field(default_factory=dict, max_length=16)
 
 
 class Memory(Doc):

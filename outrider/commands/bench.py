@@ -142,6 +142,7 @@ def report(figures: dict[str, Any]) -> list[str]:
         f"model     {figures['model']} ({figures['digest'][:19]}), {figures['family']}, input {width_height}",
         f"machine   {machine['name']}, {machine['cpus']} CPUs, {machine['memory_bytes'] / 1e9:.0f} GB",
         f"engine    {engine_words(figures['engine'])}, ready in {figures['load_s']:.1f} s",
+        *threads_words(figures["engine"]),
         f"frames    {frame['width']} x {frame['height']}, {frame['content']}",
         "",
         *table.lines(rows, columns, right=frozenset(columns) - {"what"}),
@@ -158,6 +159,17 @@ def engine_words(engine: dict[str, Any]) -> str:
         str(engine[k]) for k in ("engine", "version", "provider", "device", "precision") if engine.get(k)
     )
     return " ".join(word.removesuffix("ExecutionProvider") for word in words)
+
+
+def threads_words(engine: dict[str, Any]) -> list[str]:
+    """How the processors are split between runs, and what else was tried."""
+    if not engine.get("runs_at_once"):
+        return []
+    tried = [
+        f"{name}: {m['per_s']:.0f}/s, {m['lone_ms']:.1f} ms" for name, m in engine.get("splits", {}).items()
+    ]
+    words = f"threads   {engine['threads']} x {engine['runs_at_once']} runs at once"
+    return [words + (f"; measured {'; '.join(tried)} alone" if tried else "; not measured")]
 
 
 def _cameras(count: int) -> str:

@@ -20,6 +20,8 @@ from wire import local
 from wire.reasons import Reason
 
 STOP_DEADLINE_S = 10.0
+MEASURE_S = 5.0
+"""For trying how threads are best split, where the machine has not yet: more than a serving engine takes, so that large graphs are tried too."""
 _POLL_S = 0.5
 _LAST_WORDS_BYTES = 2000
 
@@ -47,6 +49,7 @@ class EngineProcess:
                 max_batch=max(8, *plan.batches),
                 cache_dir=plan.cache_dir,
                 precision=plan.precision,
+                measure_s=MEASURE_S,
             )
         )
 

@@ -26,6 +26,9 @@ from runtime.results import Image
 from wire.reasons import Reason
 
 SCHEMA = 1
+_ENGINE_KEYS = (
+    "engine", "version", "provider", "device", "precision", "threads", "runs_at_once", "splits",
+)  # fmt: skip
 CAMERA_START_S = 60.0
 OVERTIME_S = 60.0
 IN_FLIGHT = 2
@@ -107,11 +110,7 @@ class Bench:
             "task": spec.task.value,
             "input": [spec.input.width, spec.input.height],
             "hardware": machine,
-            "engine": {
-                key: info[key]
-                for key in ("engine", "version", "provider", "device", "precision", "threads")
-                if key in info
-            },
+            "engine": {key: info[key] for key in _ENGINE_KEYS if key in info},
             "frame": {"width": self._plan.frame_wh[0], "height": self._plan.frame_wh[1], "content": content},
             "load_s": round(up.load_s + up.warm_s + up.check_s, 3),
             "load_1m_before": round(load_before, 2),

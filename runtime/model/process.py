@@ -102,12 +102,14 @@ def _load_one(
         order.max_batch,
         cache_dir,
         precision=order.precision,
+        measure_s=order.measure_s,
         progress=lambda words: tell(local.EnginePhase(model.digest, f"loading: {words}")),
     )
     with stage("loading"):
         engine = LoadedModel(Path(model.package), options)
     with stage("warming"):
         engine.warm()
+        engine.arrange()
     with stage("checking"):
         golden = engine.check_golden()
     loaded.models[model.digest] = engine

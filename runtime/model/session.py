@@ -9,19 +9,20 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import ModelRefused, Transient
+from runtime.errors import ModelRefused, RuntimeFault, Transient
 from runtime.model import families, fuse, package, precision
-from runtime.model.backends import open_backend
+from runtime.model.backends import cpus, open_backend
 from runtime.model.backends.backend import Backend, RunOptions
 from runtime.model.families.family import Evaluation, Output, Port
 from runtime.model.geometry import Geometry, place
 from runtime.model.reader import TextReader, moved, seen_by
 from runtime.model.spec import ModelSpec
+from runtime.model.split import Book, Choice, Split, best, book, candidates, key, measure
 from runtime.results import Answer, Image, NoAnswer
 from wire.problem import Problem
 from wire.reasons import Reason
@@ -37,7 +38,8 @@ WARM_RUNS = 2
 class LoadOptions:
     """How to load. `exact`: feed floats where the authors resize floats. `evaluation`: decode as the family's authors do when
     they measure AP. Thresholds: None leaves those of the package. `precision`: "" is the package's own; any other than FP32 must
-    pass the golden check, unless `unverified` (for whoever measures what a precision costs). `progress` hears of long builds."""
+    pass the golden check, unless `unverified` (for whoever measures what a precision costs). `measure_s`: how long `arrange` may try
+    how the processors are best split between runs, for whoever asks several at a time. `progress` hears of long builds."""
 
     engine: str = "auto"
     threads: int = 0
@@ -51,6 +53,7 @@ class LoadOptions:
     max_detections: int | None = None
     precision: str = ""
     unverified: bool = False
+    measure_s: float = 0.0
     progress: Callable[[str], object] | None = field(default=None, compare=False)
 
 
@@ -73,6 +76,7 @@ class LoadedModel:
         self.spec = _tuned(spec, self.family.evaluation if options.evaluation else None, options)
         self.feed_dtype = "float32" if options.exact and self.spec.input.exact != "uint8" else "uint8"
         self.precision = precision.chosen(options.precision, self.spec)
+        self._choice = self._kept_choice()
         self._backend = self._opened(refit=self.spec.golden is not None)
         self._reader: TextReader | None = None
         try:
@@ -85,10 +89,12 @@ class LoadedModel:
             self._backend.close()
             raise
 
-    def _opened(self, *, refit: bool) -> Backend:
+    def _opened(self, *, refit: bool, split: Split | None = None) -> Backend:
         options = self.options
+        split = split or (self._choice.split if self._choice else None) or Split(options.threads, 0)
         run = RunOptions(
-            options.threads,
+            split.threads,
+            split.runs,
             options.spinning,
             precision=self.precision.engine,
             max_batch=self.batch_limit,
@@ -97,8 +103,63 @@ class LoadedModel:
         )
         if options.progress is not None:
             run = replace(run, progress=options.progress)
-        form = fuse.Form(self.feed_dtype, self.precision.graph)
-        return _open(self.directory, self.spec, form, options.engine, run)
+        return _open(self.directory, self.spec, self._form, options.engine, run)
+
+    @property
+    def _form(self) -> fuse.Form:
+        return fuse.Form(self.feed_dtype, self.precision.graph)
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    def _splits(self) -> tuple[Split, ...]:
+        """What may be tried; nothing where a person has named a number, or one run at a time is all that is asked."""
+        options = self.options
+        asked = options.threads or not options.measure_s or self.spec.parts
+        splits = () if asked else candidates(cpus.usable())
+        return splits if len(splits) > 1 else ()
+
+    def _book(self) -> tuple[Book, str]:
+        options = self.options
+        graph = fuse.key(self.directory, self.spec, self._form)
+        name = key(graph, options.engine, self.precision.engine, cpus.usable())
+        return book(fuse.cache_base(options.cache_dir)), name
+
+    def _kept_choice(self) -> Choice | None:
+        if not self._splits():
+            return None
+        kept, name = self._book()
+        return kept.read(name)
+
+    def arrange(self) -> None:
+        """Find how the processors are best split between runs, once for each graph and machine, and run so from now on."""
+        splits = self._splits()
+        if self._choice is not None or self._split not in splits:
+            return
+        kept, name = self._book()
+        try:
+            measured = measure(
+                self._backend,
+                lambda split: self._opened(refit=False, split=split),
+                lambda opened: cast("Backend", opened).close(),
+                self._grey(),
+                splits,
+                self.options.measure_s,
+            )
+            choice = Choice(best(measured, self._split) if measured else None, measured)
+            if choice.split not in (None, self._split):
+                former, self._backend = self._backend, self._opened(refit=False, split=choice.split)
+                former.close()
+        except RuntimeFault as e:
+            logger.warning("the split of threads is not measured: %s", e)
+            return
+        self._choice = choice
+        if measured and choice.steady:
+            kept.write(name, self.spec.name, choice)
+
+    @property
+    def _split(self) -> Split:
+        info = self._backend.info
+        return Split(info.get("threads", 0), info.get("runs_at_once", 0))
 
     def _prove(self) -> None:
         """What must hold before the model is anybody's: outputs of the family, and the golden image where that is not certain."""
@@ -145,6 +206,7 @@ class LoadedModel:
             "feed": self.feed_dtype,
             "outputs": [str(port) for port in self._backend.outputs],
             "batch": self.spec.input.batch or "any",
+            **({"splits": self._choice.described()} if self._choice and self._choice.measured else {}),
         }
 
     def warm(self) -> None:
@@ -152,9 +214,7 @@ class LoadedModel:
 
         :raises ModelRefused: the engine fails on them, or answers what is no number
         """
-        batch = np.full(
-            (self.spec.input.batch or 1, *self.tensor_shape), self.spec.input.pad, self.feed_dtype
-        )
+        batch = self._grey()
         for _ in range(WARM_RUNS):
             outputs = self._trial(batch)
         where = place(self.spec.input, self.spec.input.width, self.spec.input.height)
@@ -231,14 +291,15 @@ class LoadedModel:
         ports = self._backend.outputs
         if all(None not in port.shape[1:] for port in ports):
             return ports
-        batch = np.full(
-            (self.spec.input.batch or 1, *self.tensor_shape), self.spec.input.pad, self.feed_dtype
-        )
-        made = self._trial(batch)
+        made = self._trial(self._grey())
         return [
             replace(port, shape=(port.shape[0] if port.shape else None, *output.shape[1:]))
             for port, output in zip(ports, made, strict=True)
         ]
+
+    def _grey(self) -> npt.NDArray[Any]:
+        shape = (self.spec.input.batch or 1, *self.tensor_shape)
+        return np.full(shape, self.spec.input.pad, self.feed_dtype)
 
     def _trial(self, batch: npt.NDArray[Any]) -> list[Output]:
         """:raises ModelRefused: the engine fails: what comes and goes when a model serves is final while it loads"""

@@ -50,7 +50,7 @@ class EngineChild:
         models = [
             local.EngineModel(package.name, digest, str(package)) for digest, package in packages.items()
         ]
-        self.link.send(local.Load(models, self.path, threads=1, **options))  # type: ignore[arg-type]
+        self.link.send(local.Load(models, self.path, **{"threads": 1, **options}))  # type: ignore[arg-type]
 
     def expect(self, kind: type[M], deadline_s: float = UP_DEADLINE_S) -> M:
         """The next message of this kind, others being kept in `messages`."""

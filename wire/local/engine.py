@@ -20,7 +20,8 @@ class EngineModel:
 @message("load")
 @dataclass(frozen=True)
 class Load:
-    """First message to an engine process: load these models, warm and check them, then listen on `socket`."""
+    """First message to an engine process: load these models, warm and check them, then listen on `socket`. `measure_s`: how long it may
+    try how threads are best split, where `threads` is 0 and this machine has not tried yet."""
 
     models: list[EngineModel]
     socket: str
@@ -30,6 +31,7 @@ class Load:
     max_batch: int = 8
     cache_dir: str = ""
     precision: str = ""
+    measure_s: float = 1.0
 
 
 @message("unload")

@@ -20,7 +20,7 @@ def _silent(words: str) -> None:
 class RunOptions:
     """How an engine runs a graph.
 
-    `threads`: 0 lets the engine choose. `spinning`: threads wait by burning CPU. `optimise`: rewrite the graph.
+    `threads`: of one run; `runs`: at the same time; 0 lets the engine choose. `spinning`: threads wait by burning CPU. `optimise`: rewrite the graph.
     `precision`: what the engine computes in where the graph itself leaves it open: `fp32` or `bf16`. `max_batch`: the largest
     batch a graph of open batch will be asked for. `cache`: a directory for what costs much to make; None keeps nothing.
     `refit`: new weights may be put into an engine that was built for others, because the caller checks the golden image.
@@ -28,6 +28,7 @@ class RunOptions:
     """
 
     threads: int = 0
+    runs: int = 0
     spinning: bool = False
     optimise: bool = True
     precision: str = "fp32"

@@ -43,7 +43,8 @@ def open_cpu(graph: Path | bytes, options: RunOptions) -> Backend:
     runtime = imported()
     chosen = options.threads or cpus.usable()
     session = make_session(runtime, graph, session_options(runtime, options, chosen), [CPU])
-    return OnnxRuntime(runtime, session, {"threads": chosen}, runs_at_once=min(chosen, CPU_RUNS_AT_ONCE))
+    runs = options.runs or min(chosen, CPU_RUNS_AT_ONCE)
+    return OnnxRuntime(runtime, session, {"threads": chosen, "runs_at_once": runs}, runs_at_once=runs)
 
 
 def imported() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,13 @@ def open_cpu(graph: Path | bytes, options: RunOptions) -> Backend:
     openvino = _imported()
     core = openvino.Core()
     _check_precision(options.precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    chosen = options.threads or cpus.usable()
+    chosen, runs = options.threads or cpus.usable(), options.runs or 1
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "EXECUTION_MODE_HINT": "ACCURACY",
         "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
-        "INFERENCE_NUM_THREADS": str(chosen),
-        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(chosen * runs),
+        "NUM_STREAMS": str(runs),  # each has its share of the threads
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else activations beside compressed weights are rounded to int8
         "ENABLE_CPU_PINNING": "NO",  # a camera process decodes on the same cores
     }
@@ -48,8 +49,14 @@ def open_cpu(graph: Path | bytes, options: RunOptions) -> Backend:
             f"OpenVINO {openvino.__version__} cannot load the graph: {words(e)}; use the engine onnxruntime",
         ) from e
     version = openvino.__version__.split("-")[0]
-    info = {"version": version, "provider": "CPU", "threads": chosen, "precision": options.precision}
-    return OpenVino(openvino, compiled, info)
+    info = {
+        "version": version,
+        "provider": "CPU",
+        "threads": chosen,
+        "runs_at_once": runs,
+        "precision": options.precision,
+    }
+    return OpenVino(openvino, compiled, info, runs)
 
 
 def _imported() -> Any:
@@ -77,16 +84,17 @@ def _check_precision(precision: str, capabilities: Sequence[str]) -> None:
 
 
 class OpenVino:
-    """One compiled model with its one request."""
+    """One compiled model, with a request for each run at the same time."""
 
-    runs_at_once = 1
-
-    def __init__(self, openvino: Any, compiled: Any, info: dict[str, Any]) -> None:
+    def __init__(self, openvino: Any, compiled: Any, info: dict[str, Any], runs_at_once: int = 1) -> None:
         self._inputs = tuple(_port(value) for value in compiled.inputs)
         self._outputs = tuple(_port(value) for value in compiled.outputs)
         self._tensor = openvino.Tensor
         self._compiled: Any = compiled
-        self._request: Any = compiled.create_infer_request()
+        self.runs_at_once = runs_at_once
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(runs_at_once):
+            self._idle.put(compiled.create_infer_request())
         self._info = {"engine": "openvino", **info}
 
     @property
@@ -102,9 +110,9 @@ class OpenVino:
         return dict(self._info)
 
     def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        request = self._request
-        if request is None:
+        if self._compiled is None:
             raise RuntimeError("the model was closed")
+        request = self._idle.get()
         try:
             # The tensor looks at the caller's memory; the request is over when this returns.
             request.set_input_tensor(0, self._tensor(np.ascontiguousarray(batch), shared_memory=True))
@@ -113,12 +121,15 @@ class OpenVino:
         except Exception as e:  # see `open_cpu`
             reason = Reason.OUT_OF_MEMORY if is_memory(e) else Reason.ENGINE_ERROR
             raise Transient(reason, f"OpenVINO failed on a request: {words(e)}") from e
+        finally:
+            self._idle.put(request)
 
     def confirm(self) -> None:
         pass
 
     def close(self) -> None:
-        self._request = self._compiled = None
+        self._compiled = None
+        self._idle = SimpleQueue()
         return_memory()
 
 
