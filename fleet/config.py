@@ -83,6 +83,20 @@ class Limits(_Section):
     receive_maximum: int = Field(default=10_000, ge=1, le=65535)
 
 
+class TrustDays(_Section):
+    """For how many days metadata of the update framework is good. What can be signed here is renewed at half of that."""
+
+    root: float = Field(default=730.0, gt=0)
+    targets: float = Field(default=365.0, gt=0)
+    artifacts: float = Field(default=365.0, gt=0)
+    snapshot: float = Field(default=30.0, gt=0)
+    timestamp: float = Field(default=30.0, gt=0)
+
+    def of(self, role: str) -> float:
+        """Of a role; delegated ones are artifacts."""
+        return float(getattr(self, role, self.artifacts))
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` and `objects` are URLs; empty means inside the data directory."""
 
@@ -91,6 +105,7 @@ class Config(_Section):
     http: Http = Http()
     broker: Broker = Broker()
     limits: Limits = Limits()
+    trust_days: TrustDays = TrustDays()
 
 
 class DataDir:
@@ -104,6 +119,8 @@ class DataDir:
         self.uploads = self.root / "uploads"
         self.broker = self.root / "broker"
         self.state_key = self.root / "keys" / "state.pem"
+        self.trust_keys = self.root / "keys" / "tuf"
+        self.offline = self.root / "offline"
         self.authority = self.root / "keys" / "authority"
         self.root_certificate = self.authority / "root.pem"
         self.root_key = self.root / "offline" / "root-key.pem"

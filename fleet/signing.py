@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,20 @@ class Signer:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
+        self._trusted: tuple[bytes, ...] = (dsse.public_bytes(key),)
+
+    def use(self, trusted: Sequence[bytes], held: Iterable[Ed25519PrivateKey]) -> bool:
+        """Sign from now on with the first of the trusted public keys whose private half is held; whether it is another one."""
+        self._trusted = tuple(trusted) or self._trusted
+        by_public = {dsse.public_bytes(key): key for key in (*held, self._key)}
+        before = self._key
+        self._key = next((by_public[raw] for raw in trusted if raw in by_public), self._key)
+        return dsse.public_bytes(before) != dsse.public_bytes(self._key)
 
     @property
     def public_keys(self) -> dict[str, bytes]:
-        """Key id → raw public key, as devices pin them."""
-        raw = dsse.public_bytes(self._key)
-        return {dsse.key_id(raw): raw}
+        """Key id → raw public key, of all that devices are to believe."""
+        return {dsse.key_id(raw): raw for raw in self._trusted}
 
     @property
     def state_keys(self) -> dict[str, str]:

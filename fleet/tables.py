@@ -269,6 +269,27 @@ class BenchRow(Base):
     figures: Mapped[dict[str, Any]]
 
 
+class TrustFile(Base):
+    """A version of a metadata file of the update framework, as it is served. Never changed."""
+
+    __tablename__ = "trust_files"
+
+    role: Mapped[str] = mapped_column(NAME, primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    content: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class TrustDraft(Base):
+    """The next version of root or targets, waiting for signatures."""
+
+    __tablename__ = "trust_drafts"
+
+    role: Mapped[str] = mapped_column(NAME, primary_key=True)
+    content: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Float)
+
+
 class AuditRow(Base):
     """Who did what to what. Never changed, never deleted; `hash` covers the row and the hash of the row before (fleet.chain)."""
 

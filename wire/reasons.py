@@ -28,6 +28,18 @@ class Reason(str, Enum):
     ARTIFACT_CORRUPT = "artifact-corrupt"
     ARTIFACT_UNREACHABLE = "artifact-unreachable"
     DISK_FULL = "disk-full"
+    STORE_QUOTA = "store-quota"
+    ENDLESS_DATA = "endless-data"
+    SLOW_RETRIEVAL = "slow-retrieval"
+    # metadata of the update framework
+    METADATA_INVALID = "metadata-invalid"
+    METADATA_ROLLBACK = "metadata-rollback"
+    METADATA_EXPIRED = "metadata-expired"
+    METADATA_MISMATCH = "metadata-mismatch"
+    METADATA_UNREACHABLE = "metadata-unreachable"
+    TARGET_UNKNOWN = "target-unknown"
+    SIGNATURE_PENDING = "signature-pending"
+    BUNDLE_INVALID = "bundle-invalid"
     # models
     PACKAGE_INVALID = "package-invalid"
     MODEL_NOT_ONNX = "model-not-onnx"
@@ -147,6 +159,17 @@ TEXTS: dict[Reason, str] = {
     Reason.ARTIFACT_CORRUPT: "The artifact's bytes do not match its digest. Upload it again.",
     Reason.ARTIFACT_UNREACHABLE: "The artifact could not be downloaded. Check the network; the agent tries again by itself.",
     Reason.DISK_FULL: "There is not enough free space on the device. Free some or remove unused models.",
+    Reason.STORE_QUOTA: "The artifacts would take more room than `limits.store_bytes` allows. Raise it, or use fewer or smaller models.",
+    Reason.ENDLESS_DATA: "The server sent more bytes than were signed for; the download was broken off. Somebody may stand in between, or an object was damaged.",
+    Reason.SLOW_RETRIEVAL: "The server kept sending below `limits.fetch_min_bytes_s`. Check the network; the download is tried again where it stopped.",
+    Reason.METADATA_INVALID: "Trust metadata is malformed or not signed by enough of the right keys. Nothing of it is believed. If keys were rotated, see `outrider fleet keys list`.",
+    Reason.METADATA_ROLLBACK: "Trust metadata is older than what this device has seen. Somebody replays old metadata, or the control plane was restored from an old backup.",
+    Reason.METADATA_EXPIRED: "Trust metadata is past its end, so nothing new is accepted; what runs goes on. Check that the control plane runs and can be reached, and the clocks.",
+    Reason.METADATA_MISMATCH: "Parts of the trust metadata do not belong together: size, hash or version differ from what was signed for.",
+    Reason.METADATA_UNREACHABLE: "Trust metadata cannot be fetched. It is tried again; what runs goes on.",
+    Reason.TARGET_UNKNOWN: "No trust metadata vouches for this artifact, although a desired state names it. Upload it, have it signed (`outrider fleet sign`), publish again.",
+    Reason.SIGNATURE_PENDING: "The artifact waits for a signature with an offline key: `outrider fleet sign export`, sign, `outrider fleet sign import`.",
+    Reason.BUNDLE_INVALID: "The bundle is not whole or not for this device. Export it again.",
     Reason.PACKAGE_INVALID: "The model package is not complete or its model.toml is wrong. Pack it again.",
     Reason.MODEL_NOT_ONNX: "The file is not a readable ONNX model. Export it again.",
     Reason.MODEL_OUTPUTS: "The graph's outputs are not those of the family. Name the right family or export again.",
