@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from fleet.api import device, operator, page, problems, registry
+from fleet.api import device, operator, page, problems, registry, trust
 from fleet.plane import Plane
 
 
@@ -20,6 +20,6 @@ def make_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     problems.install(app)
-    for part in (device, operator, registry, page):
+    for part in (device, operator, registry, trust, page):
         app.include_router(part.router)
     return app

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,8 +40,11 @@ FIELDS = (*SECTIONS, "settings")
 PLACEHOLDER = "sha256:" + "0" * 64
 """Stands for an artifact that was not found, so that the rest of the document can be checked all the same."""
 LOCK_STRIPES = 64
+SIGN = "outrider fleet sign export, sign with the offline key, outrider fleet sign import"
 DAY_S = 86400.0
 
+Unsigned = Callable[[Iterable[tuple[str, str]]], set[str]]
+"""Of these (kind, digest), the digests that no trust metadata vouches for."""
 Publish = Callable[[str, bytes], Awaitable[None]]
 """Publishes retained, acknowledged; raises Transient where the broker is away."""
 
@@ -58,6 +61,7 @@ class DesiredStates:
         ids: Ids,
         lifetime_days: float,
         publish: Publish,
+        unsigned: Unsigned = lambda _artifacts: set(),
     ) -> None:
         self._fleet = fleet
         self._database = database
@@ -66,6 +70,7 @@ class DesiredStates:
         self._ids = ids
         self._lifetime_s = lifetime_days * DAY_S
         self._publish = publish
+        self._unsigned = unsigned
         self._boot = ids.unique()
         self._seq = 0
         self._locks = [asyncio.Lock() for _ in range(LOCK_STRIPES)]
@@ -108,10 +113,24 @@ class DesiredStates:
                 )
             header = {"device": device, "revision": (newest or 0) + 1, "issued_at": at}
             document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
+            self._check_vouched(document)
             row = self._signed_row(_with_secrets(session, document), actor)
             session.add(row)
             audit.record(session, at, actor, "desired.set", device, revision=document.revision)
         return row
+
+    def _check_vouched(self, document: desired.Desired) -> None:
+        """:raises Refused: an artifact that no device would accept yet"""
+        artifacts = {f"models.{name}": ("model", model.digest) for name, model in document.models.items()}
+        artifacts |= {f"workflows.{name}": ("workflow", w.digest) for name, w in document.workflows.items()}
+        waiting = self._unsigned(artifacts.values())
+        found = [
+            Problem(path, Reason.SIGNATURE_PENDING, f"{kind} {digest[:19]} is not signed yet", remedy=SIGN)
+            for path, (kind, digest) in artifacts.items()
+            if digest in waiting
+        ]
+        if found:
+            raise Refused(found[0].reason, "; ".join(map(str, found)), found)
 
     async def take_secrets(self, device: str, actor: str) -> bool:
         """Make a new revision of the newest with the secrets as they are now; whether there is one to make it of."""
@@ -178,22 +197,23 @@ class DesiredStates:
         for start in range(0, len(devices), 500):
             await asyncio.gather(*(one(device) for device in devices[start : start + 500]))
 
-    async def renew(self) -> int:
-        """Sign anew, under the same revision, what has lived half of its time; how many there were.
+    async def renew(self, everything: bool = False) -> int:
+        """Sign anew, under the same revision, what has lived half of its time, or `everything`; how many there were.
 
         A device that runs the revision passes it over; one that comes back after long finds it still valid.
         """
-        renewed = await asyncio.to_thread(self._renew)
+        renewed = await asyncio.to_thread(self._renew, everything)
         for device in renewed:
             await self.publish(device)
         return len(renewed)
 
-    def _renew(self) -> list[str]:
+    def _renew(self, everything: bool) -> list[str]:
         at = self._clock.wall()
         renewed = []
         with self._database.write() as session:
-            soon = select(DesiredRevision).where(DesiredRevision.expires_at < at + self._lifetime_s / 2)
-            for row in session.scalars(soon):
+            soon = DesiredRevision.expires_at < at + self._lifetime_s / 2
+            query = select(DesiredRevision) if everything else select(DesiredRevision).where(soon)
+            for row in session.scalars(query):
                 if _newest(session, row.device) is not row:
                     continue
                 document = read(desired.Desired, row.document).model_copy(

@@ -29,6 +29,7 @@ from fleet.objects import LocalObjects, Objects
 from fleet.registry import Registry
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
+from fleet.tuf.trust import Trust
 from wire.command import Response
 from wire.names import FleetId
 from wire.reasons import Reason
@@ -61,6 +62,7 @@ class Plane:
         self.fleet = fleet
         self.database = Database(data.database_url(config))
         self.signer: Signer = load_signer(data.state_key)
+        self.trust = Trust(data, self.database, seams.clock, config.trust_days, self.signer)
         self.objects: Objects = LocalObjects(data.objects)
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
         self.certificates = Certificates(
@@ -83,6 +85,7 @@ class Plane:
             seams.ids,
             config.limits.desired_days,
             self._publish_retained,
+            self.trust.repository.unsigned,
         )
         self.secrets = Secrets(self.database, seams.clock)
         self.commands = Commands(
@@ -116,6 +119,7 @@ class Plane:
             stack.callback(self.database.close)
             await asyncio.to_thread(check_schema, self.database)
             self._refresh_certificates()
+            await asyncio.to_thread(self.trust.publish)
             self.registry.clear_uploads()
             stack.callback(self.ingest.close)
             stack.push_async_callback(self.broker.stop)
@@ -156,6 +160,7 @@ class Plane:
                 gone = await asyncio.to_thread(
                     self.devices.forget_old, limits.history_days, limits.events_days
                 )
+                await self.refresh_trust()
                 renewed = await self.desired.renew()
                 log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
             except FleetError as e:
@@ -163,6 +168,17 @@ class Plane:
             except Exception:
                 log.exception("maintenance failed; it is tried again in an hour")
             await asyncio.sleep(MAINTENANCE_S)
+
+    async def refresh_trust(self) -> set[str]:
+        """Bring trust metadata up to date; the roles that wait for signatures."""
+        waiting = await asyncio.to_thread(self.trust.publish)
+        await self.sign_anew()
+        return waiting
+
+    async def sign_anew(self) -> None:
+        """Sign every desired state anew where another key signs since the last time."""
+        if self.trust.new_state_key():
+            await self.desired.renew(everything=True)
 
     def _refresh_certificates(self) -> bool:
         return tls.refresh(self.data, self.config, self.certificates.authority, self.clock.wall())

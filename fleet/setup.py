@@ -12,7 +12,9 @@ from fleet.config import Config, DataDir, load, save
 from fleet.db import Database, migrate
 from fleet.errors import Taken
 from fleet.files import write_atomic
-from fleet.signing import create_key
+from fleet.signing import create_key, load_signer
+from fleet.tuf.repository import counts
+from fleet.tuf.trust import Trust
 from wire.reasons import Reason
 
 
@@ -24,7 +26,16 @@ class Made:
     admin_token: str
 
 
-def init(root: Path, config: Config, clock: Clock, ids: Ids) -> Made:
+@dataclass(frozen=True)
+class TrustKeys:
+    """How many keys the roles of a new control plane get, and how many of them must sign."""
+
+    root: tuple[int, int] = (1, 1)
+    targets: tuple[int, int] = (1, 1)
+    artifacts: tuple[int, int] = (1, 1)
+
+
+def init(root: Path, config: Config, clock: Clock, ids: Ids, trust: TrustKeys = TrustKeys()) -> Made:
     """Make a control plane's data directory.
 
     :raises Taken: the directory holds other things
@@ -48,7 +59,20 @@ def init(root: Path, config: Config, clock: Clock, ids: Ids) -> Made:
     if not data.control_password.exists():
         write_atomic(data.control_password, ids.secret().encode(), 0o600)
     migrate(data.database_url(config))
+    _trust(data, config, clock, trust)
     return Made(config, _admin_token(data, config, clock, ids))
+
+
+def _trust(data: DataDir, config: Config, clock: Clock, wanted: TrustKeys) -> None:
+    database = Database(data.database_url(config))
+    try:
+        signer = load_signer(data.state_key)
+        trust = Trust(data, database, clock, config.trust_days, signer)
+        trust.create(
+            counts(wanted.root, wanted.targets, wanted.artifacts), next(iter(signer.public_keys.values()))
+        )
+    finally:
+        database.close()
 
 
 def _admin_token(data: DataDir, config: Config, clock: Clock, ids: Ids) -> str:

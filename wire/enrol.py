@@ -50,6 +50,8 @@ class EnrolResponse(Doc):
     """The device's certificate and those up to the authority, PEM."""
     authority: str = ""
     """The authority to pin, PEM."""
+    root: str = ""
+    """The root of the update framework to pin, its JSON; empty where the control plane has none."""
 
 
 class CertificateRequest(Doc):

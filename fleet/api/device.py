@@ -19,6 +19,9 @@ from wire.reasons import Reason
 
 router = APIRouter(prefix="/api/v1", tags=["device"])
 
+_METADATA = re.compile(
+    r"(?:(?P<version>[1-9]\d{0,11})\.)?(?P<role>[a-z]{1,20}(?:-[0-9a-f])?)\.json", re.ASCII
+)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -50,6 +53,7 @@ async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
         state_keys=plane.signer.state_keys,
         certificate=identity.certificate,
         authority=plane.certificates.authority.root_pem if identity.certificate else "",
+        root=(await asyncio.to_thread(plane.trust.repository.file, "root", None)).decode(),
     )
     return JSONResponse(answer.to_json(), 201, {"Cache-Control": "no-store"})
 
@@ -80,6 +84,12 @@ def desired(request: Request, plane: PlaneDep, device: AskingDevice) -> Response
     return JSONResponse(row.signed, headers=headers)
 
 
+@router.get("/device/tuf/{name}", response_model=None)
+def metadata(name: str, plane: PlaneDep, device: AskingDevice) -> Response:
+    """Trust metadata: `timestamp.json`, `N.snapshot.json`, `N.root.json`, `N.targets.json`, `N.models-0.json` …"""
+    return metadata_file(plane, name)
+
+
 @router.get("/device/objects/{digest}", response_model=None)
 async def object_bytes(request: Request, digest: str, plane: PlaneDep, device: AskingDevice) -> Response:
     """The bytes of an object that the device's newest desired states need; with Range, a part of it."""
@@ -103,6 +113,17 @@ async def object_bytes(request: Request, digest: str, plane: PlaneDep, device: A
     start, end = part
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return _answer(plane.objects.stream(digest, start, end), 206, headers, end - start)
+
+
+def metadata_file(plane: PlaneDep, name: str) -> Response:
+    """A file of trust metadata by the name it has under consistent snapshots; only the timestamp's has no version."""
+    match = _METADATA.fullmatch(name)
+    if match is None or (match["version"] is None) != (match["role"] == "timestamp"):
+        raise NotFound("metadata", name[:80])
+    version = int(match["version"]) if match["version"] else None
+    content = plane.trust.repository.file(match["role"], version)
+    age = "no-cache" if version is None else "private, max-age=31536000, immutable"
+    return Response(content, media_type="application/json", headers={"Cache-Control": age})
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

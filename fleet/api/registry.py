@@ -12,6 +12,7 @@ from fleet.api import views
 from fleet.api.context import Operator, PlaneDep, Viewer, bounded_body
 from fleet.errors import TooMuch
 from fleet.registry import Upload
+from fleet.tables import Version
 from wire.names import NAME_PATTERN
 from wire.reasons import Reason
 
@@ -30,7 +31,7 @@ async def upload_model(
         packed = folder / "upload"
         await _receive(request, packed, plane.config.limits.upload_bytes)
         row = await plane.registry.add_model(packed, Upload(who.actor, name))
-    return views.version(row)
+    return await _vouched(plane, row)
 
 
 @router.get("/models", tags=["models"])
@@ -44,12 +45,19 @@ async def upload_workflow(
 ) -> dict[str, Any]:
     """Upload a workflow definition (JSON). The runtime checks it first."""
     content = await bounded_body(request, plane.config.limits.workflow_bytes)
-    return views.version(await plane.registry.add_workflow(content, Upload(who.actor, name)))
+    return await _vouched(plane, await plane.registry.add_workflow(content, Upload(who.actor, name)))
 
 
 @router.get("/workflows", tags=["workflows"])
 def workflows(plane: PlaneDep, who: Viewer) -> dict[str, Any]:
     return {"workflows": [views.version(row) for row in plane.registry.versions("workflow")]}
+
+
+async def _vouched(plane: PlaneDep, row: Version) -> dict[str, Any]:
+    """The version, and whether devices may have it already (`signed`) or it waits for an offline key."""
+    await plane.refresh_trust()
+    waiting = await asyncio.to_thread(plane.trust.repository.unsigned, [(row.kind, row.digest)])
+    return {**views.version(row), "signed": not waiting}
 
 
 async def _receive(request: Request, path: Path, limit_bytes: int) -> None:
