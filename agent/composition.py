@@ -56,11 +56,12 @@ def version() -> str:
 
 @dataclass(frozen=True)
 class Network:
-    """Who the device is to others, and its HTTPS side."""
+    """Who the device is to others, and its HTTPS side. `elsewhere` is for servers that are to learn nothing of the device."""
 
     keys: Keys
     trust: Trust
     client: httpx.AsyncClient
+    elsewhere: httpx.AsyncClient
     renewal: Renewal
     downloader: Downloader
 
@@ -168,6 +169,7 @@ def _network(config: Config, identity: Identity, clock: Clock) -> Network:
         verify=trust.context,
         auth=None if identity.api_token else SignedTokens(identity.device, keys, clock),
     )
+    elsewhere = httpx.AsyncClient(timeout=limits.connect_s)
     renewal = Renewal(client, identity.url, keys, clock, trust.refresh, limits.renewal_check_s)
     downloader = Downloader(
         client,
@@ -175,8 +177,9 @@ def _network(config: Config, identity: Identity, clock: Clock) -> Network:
         identity.api_token,
         lambda: Backoff(1.0, 60.0, random.random),
         keep_free_bytes=limits.free_space_bytes,
+        elsewhere=elsewhere,
     )
-    return Network(keys, trust, client, renewal, downloader)
+    return Network(keys, trust, client, elsewhere, renewal, downloader)
 
 
 def _messages(config: Config, identity: Identity, clock: Clock) -> Messages:

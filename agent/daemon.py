@@ -136,6 +136,7 @@ class Agent:
         await parts.messages.relays.close()
         await parts.messages.outbox.close()
         await parts.network.client.aclose()
+        await parts.network.elsewhere.aclose()
         parts.work.journal.close()
         parts.figures.gpus.close()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -41,9 +43,14 @@ class Downloader:
         backoff: Callable[[], Backoff],
         *,
         keep_free_bytes: int,
+        elsewhere: httpx.AsyncClient | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         disk: Disk = DISK,
     ) -> None:
+        """`elsewhere` asks stores that the control plane points to; it shows them nothing of the device. Without it the control
+        plane is to give the bytes itself."""
+        self._elsewhere = elsewhere
+        self._store_failed = False
         self._disk = disk
         self._client = client
         self._url = url.rstrip("/")
@@ -67,6 +74,7 @@ class Downloader:
         """
         backoff = self._backoff()
         corrupt = 0
+        self._store_failed = False
         while True:
             try:
                 await self._attempt(digest, target, max_bytes, progress or (lambda _count: None))
@@ -92,8 +100,7 @@ class Downloader:
         headers = {**bearer(self._token), "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        address = f"{self._url}/api/v1/device/objects/{digest}"
-        async with self._client.stream("GET", address, headers=headers, timeout=READ_TIMEOUT_S) as answer:
+        async with self._asked(digest, headers) as answer:
             if answer.status_code == 416:
                 # The part is complete or of another object; its hash says which.
                 await self._accept(part, target, digest)
@@ -104,6 +111,24 @@ class Downloader:
             self._check_room(part, answer, max_bytes, start, digest)
             await self._write(part, answer, start, max_bytes, digest, progress)
         await self._accept(part, target, digest)
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, digest: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer of the control plane, or of the store that it points to."""
+        address = f"{self._url}/api/v1/device/objects/{digest}"
+        params = {} if self._elsewhere is None or self._store_failed else {"elsewhere": "true"}
+        async with self._client.stream(
+            "GET", address, headers=headers, params=params, timeout=READ_TIMEOUT_S
+        ) as answer:
+            if answer.status_code != 307 or self._elsewhere is None:
+                yield answer
+                return
+            there = _store_address(answer, self._url, digest)
+        bare = {name: value for name, value in headers.items() if name != "Authorization"}
+        self._store_failed = True  # until it has answered: a device may reach the control plane and no store
+        async with self._elsewhere.stream("GET", there, headers=bare, timeout=READ_TIMEOUT_S) as answer:
+            self._store_failed = False
+            yield answer
 
     def _check_room(
         self, part: Path, answer: httpx.Response, max_bytes: int, start: int, digest: str
@@ -157,6 +182,21 @@ class Downloader:
             self._disk.sync(file)
         self._disk.replace(part, target)
         self._disk.sync_directory(target.parent)
+
+
+def _store_address(answer: httpx.Response, url: str, digest: str) -> str:
+    """Where a store has the object; never over a weaker connection than that to the control plane.
+
+    :raises Transient: it cannot be used
+    """
+    there = urlsplit(answer.headers.get("Location", ""))
+    schemes = ("https", "http") if url.startswith("http://") else ("https",)
+    if there.scheme not in schemes or not there.hostname:
+        raise Transient(
+            Reason.ARTIFACT_UNREACHABLE,
+            f"{digest[:19]} is said to be at {there.scheme or '?'}://{there.hostname or '?'}; expected {schemes[0]}://",
+        )
+    return str(there.geturl())
 
 
 def _check_status(answer: httpx.Response, digest: str) -> None:

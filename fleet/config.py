@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from fleet.errors import Misconfigured
 from fleet.files import write_atomic
+from fleet.references import resolve
 from wire.names import Name
 from wire.problem import Problem, shown
 from wire.reasons import Reason
@@ -64,6 +69,26 @@ class Broker(_Section):
     readers: dict[Name, str] = Field(default_factory=dict, repr=False)
 
 
+class ObjectStore(_Section):
+    """Where artifacts lie: `url` is `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://ACCOUNT/CONTAINER/PREFIX`, or empty for the data
+    directory.
+
+    `secret_key` is S3's secret key or Azure's account key; `credentials` the path of Google's service account file. What is not given
+    comes from the environment or the machine's role. `endpoint` is another server that speaks the same protocol. With `presigned` devices
+    fetch from the store itself, by addresses good for `presigned_s`, at `device_endpoint` where they reach it by another name.
+    """
+
+    url: str = ""
+    region: str = ""
+    endpoint: str = ""
+    device_endpoint: str = ""
+    access_key: str = ""
+    secret_key: str = Field(default="", repr=False)
+    credentials: str = ""
+    presigned: bool = True
+    presigned_s: float = Field(default=900.0, ge=1, le=604_800)
+
+
 class Limits(_Section):
     """Bounds of uploads, checks and kept history."""
 
@@ -98,10 +123,15 @@ class TrustDays(_Section):
 
 
 class Config(_Section):
-    """Everything in `fleet.toml`. `database` and `objects` are URLs; empty means inside the data directory."""
+    """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
+
+    Passwords and keys (`database_password`, `broker.password`, `objects.secret_key`) may be `file:PATH` or `env:NAME`.
+    """
 
     fleet: Name = "default"
     database: str = Field(default="", repr=False)
+    database_password: str = Field(default="", repr=False)
+    objects: ObjectStore = ObjectStore()
     http: Http = Http()
     broker: Broker = Broker()
     limits: Limits = Limits()
@@ -131,8 +161,24 @@ class DataDir:
         self.serve = self.root / "serve.json"
         self.lock = self.root / "serve.lock"
 
-    def database_url(self, config: Config) -> str:
-        return config.database or f"sqlite:///{self.database}"
+    def database_url(self, config: Config, environment: Mapping[str, str] = os.environ) -> str:
+        """The database's URL with the driver and the password in it.
+
+        :raises Misconfigured: no URL, or its password's reference leads nowhere
+        """
+        if not config.database:
+            return f"sqlite:///{self.database}"
+        try:
+            url = make_url(config.database)
+        except ArgumentError as e:
+            raise Misconfigured(
+                Reason.CONFIG_INVALID, "database is no URL; expected postgresql://USER@HOST/NAME or nothing"
+            ) from e
+        if url.drivername in ("postgres", "postgresql"):
+            url = url.set(drivername="postgresql+psycopg")
+        if config.database_password:
+            url = url.set(password=resolve(config.database_password, environment, "database_password"))
+        return url.render_as_string(hide_password=False)
 
 
 def load(data: DataDir) -> Config:

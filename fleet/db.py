@@ -1,7 +1,8 @@
 """The database: connections, transactions, migrations.
 
 SQLite runs in WAL mode with synchronous=FULL, because a revision that was published must not be forgotten by a power
-cut. Writing transactions begin IMMEDIATE, so that two of them queue up instead of failing in the middle.
+cut. Writing transactions begin IMMEDIATE, so that two of them queue up instead of failing in the middle. PostgreSQL is given the
+same order by an advisory lock, which every process of the fleet takes: what is read in a writing transaction stays true until its end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -26,6 +27,13 @@ from wire.reasons import Reason
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one."""
 
+WRITER_LOCK = 7_041_776
+"""The key of PostgreSQL's advisory lock of the one writer."""
+MIGRATION_LOCK = 7_041_777
+POOL_CONNECTIONS = 10
+POOL_EXTRA_CONNECTIONS = 30
+"""The API's threads (40) ask besides the ingest and the maintenance."""
+
 _WRITE = "outrider_write"
 
 
@@ -33,8 +41,10 @@ class Database:
     """Sessions for reading and for writing. Thread-safe; close it when done."""
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self.engine.dialect.name == "sqlite":
+        pool: dict[str, Any] = {} if url.startswith("sqlite") else _POOL
+        self.engine = create_engine(url, **pool)
+        self._sqlite = self.engine.dialect.name == "sqlite"
+        if self._sqlite:
             _prepare_sqlite(self.engine)
 
     @contextmanager
@@ -44,14 +54,26 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A transaction: committed at the end of the block, rolled back on an exception."""
+    def write(self, *, alone: bool = True) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back on an exception. One at a time in the whole fleet; with
+        `alone` false, where the database can, beside others: for what does not decide by what it has read."""
         engine = self.engine.execution_options(**{_WRITE: True})
         with Session(engine, expire_on_commit=False) as session, session.begin():
+            if alone and not self._sqlite:
+                session.execute(text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}"))
+                session.execute(select(func.pg_advisory_xact_lock(WRITER_LOCK)))
             yield session
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+_POOL: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "pool_size": POOL_CONNECTIONS,
+    "max_overflow": POOL_EXTRA_CONNECTIONS,
+    "connect_args": {"connect_timeout": 10},
+}
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from fleet.devices import Devices
 from fleet.errors import FleetError, Misconfigured, Transient
 from fleet.ingest import Ingest
 from fleet.link import Link
-from fleet.objects import LocalObjects, Objects
+from fleet.objects import Objects, open_objects
 from fleet.registry import Registry
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
@@ -63,7 +64,7 @@ class Plane:
         self.database = Database(data.database_url(config))
         self.signer: Signer = load_signer(data.state_key)
         self.trust = Trust(data, self.database, seams.clock, config.trust_days, self.signer)
-        self.objects: Objects = LocalObjects(data.objects)
+        self.objects: Objects = open_objects(config.objects, data.objects, os.environ)
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
         self.certificates = Certificates(
             self.database,

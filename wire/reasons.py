@@ -118,6 +118,7 @@ class Reason(str, Enum):
     NAME_TAKEN = "name-taken"
     NO_RESPONSE = "no-response"
     BROKER_UNAVAILABLE = "broker-unavailable"
+    STORE_UNAVAILABLE = "store-unavailable"
     FLEET_UNREACHABLE = "fleet-unreachable"
     CHECK_FAILED = "check-failed"
     CONFIG_INVALID = "config-invalid"
@@ -243,6 +244,7 @@ TEXTS: dict[Reason, str] = {
     Reason.NAME_TAKEN: "The name belongs to something else already. Choose another, or allow the replacement.",
     Reason.NO_RESPONSE: "The device did not answer before the deadline. See whether it is online, then ask again.",
     Reason.BROKER_UNAVAILABLE: "The MQTT broker cannot be reached. The control plane keeps trying; see its log.",
+    Reason.STORE_UNAVAILABLE: "The object store or the database does not serve. The control plane tries again; see its log.",
     Reason.FLEET_UNREACHABLE: "The control plane cannot be reached. Check that it runs, and the URL.",
     Reason.CHECK_FAILED: "The check of an upload crashed or exceeded its time or memory, so the upload was refused.",
     Reason.CONFIG_INVALID: "The configuration file is wrong; each problem names its field.",

@@ -91,13 +91,20 @@ def metadata(name: str, plane: PlaneDep, device: AskingDevice) -> Response:
 
 
 @router.get("/device/objects/{digest}", response_model=None)
-async def object_bytes(request: Request, digest: str, plane: PlaneDep, device: AskingDevice) -> Response:
-    """The bytes of an object that the device's newest desired states need; with Range, a part of it."""
+async def object_bytes(
+    request: Request, digest: str, plane: PlaneDep, device: AskingDevice, elsewhere: bool = False
+) -> Response:
+    """The bytes of an object that the device's newest desired states need; with Range, a part of it.
+
+    With `elsewhere` a control plane whose store has addresses answers one (307), good for a while, and not the bytes.
+    """
     if not is_digest(digest):
         raise NotFound("object", digest[:80], "a digest is sha256: and 64 hexadecimal digits")
     size = await asyncio.to_thread(plane.registry.size_of, digest)
     if not await asyncio.to_thread(plane.registry.may_fetch, device, digest):
         raise NotAllowed(Reason.NOT_ALLOWED, f"no desired state of {device} needs {digest}")
+    if elsewhere and (address := await plane.objects.address(digest)) is not None:
+        return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
     headers: dict[str, str] = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
     wanted = request.headers.get("range")
     if wanted is None or request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:

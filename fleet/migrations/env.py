@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, func, select
 
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
+from fleet.db import MIGRATION_LOCK
 from fleet.tables import Base
 
 
@@ -13,6 +14,9 @@ def _run() -> None:
     engine = create_engine(context.config.attributes["url"])
     try:
         with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_lock(MIGRATION_LOCK)))
+                connection.commit()
             context.configure(connection, target_metadata=Base.metadata, render_as_batch=True)
             with context.begin_transaction():
                 context.run_migrations()

@@ -20,11 +20,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from paho.mqtt.client import Client as Mqtt
 from paho.mqtt.client import MQTTMessage, MQTTProtocolVersion
 from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import create_engine, inspect, text
 
 from fleet.client import Access, Client
 from fleet.clock import RandomIds, SystemClock
@@ -32,6 +34,7 @@ from fleet.config import Broker, Config, DataDir, Http, Limits
 from fleet.plane import Seams
 from fleet.server import serve
 from fleet.setup import init
+from tests.integration import backing
 from wire import local
 from wire.envelope import Envelope
 from wire.topics import DeviceTopics
@@ -56,14 +59,24 @@ class Stand:
     """A running control plane in a directory."""
 
     def __init__(
-        self, root: Path, broker: str = "mosquitto", scripted: bool = True, secure: bool = False
+        self,
+        root: Path,
+        broker: str = "mosquitto",
+        scripted: bool = True,
+        secure: bool = False,
+        objects: Mapping[str, Any] | None = None,
+        **broker_fields: Any,
     ) -> None:
-        """`secure`: HTTPS, and certificates at the broker."""
+        """`secure`: HTTPS, and certificates at the broker. `objects`: fields of a bucket's configuration."""
         self.data = DataDir(root)
-        config = Config(
+        servers: dict[str, Any] = {}
+        if backing.on_servers():
+            servers = {**backing.new_database(), "objects": backing.new_bucket(root, **objects or {})}
+        config = self.config = Config(
+            **servers,
             fleet="lab",
             http=Http(port=0, tls="own" if secure else "off"),
-            broker=Broker(kind=broker, port=0, tls=secure),
+            broker=Broker(**{"kind": broker, "port": 0, "tls": secure, **broker_fields}),
             limits=Limits(check_wall_s=20.0 if scripted else 180.0, body_bytes=200_000),
         )
         self.admin_token = init(root, config, SystemClock(), RandomIds()).admin_token
@@ -96,6 +109,26 @@ class Stand:
         answer = httpx.post(f"{self.url}/api/v1/enroll", json={"token": token})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
+
+    def object_keys(self) -> set[str]:
+        """The names of the objects that are kept."""
+        if url := self.config.objects.url:
+            return set(backing.buckets().keys(urlsplit(url).netloc))
+        return {str(path) for path in self.data.objects.rglob("*") if path.is_file()}
+
+    def database_content(self) -> bytes:
+        """All that the database holds: SQLite's files, or every row of PostgreSQL."""
+        if not self.config.database:
+            return b"".join(path.read_bytes() for path in self.data.root.glob("fleet.db*"))
+        engine = create_engine(self.data.database_url(self.config))
+        with engine.connect() as connection:
+            rows = [
+                tuple(row)
+                for table in inspect(engine).get_table_names()
+                for row in connection.execute(text(f'SELECT * FROM "{table}"'))
+            ]
+        engine.dispose()
+        return repr(rows).encode()
 
     def stop(self) -> int:
         """End it as an operator does; the exit status."""

@@ -146,7 +146,7 @@ def test_wrong_password_is_not_let_in(stand: Stand) -> None:
 def test_refused_model_leaves_nothing(stand: Stand, verdict: str, reason: str) -> None:
     def kept() -> tuple[set[Path], list[Any]]:
         with stand.client() as client:
-            return {p for p in stand.data.objects.rglob("*") if p.is_file()}, client.models()
+            return stand.object_keys(), client.models()
 
     before = kept()
     answer = httpx.post(
@@ -469,7 +469,7 @@ def test_secrets_lie_in_files_of_their_owner_only(stand: Stand) -> None:
         root / "broker" / "passwords",
     ):
         assert path.stat().st_mode & 0o077 == 0, path
-    assert stand.admin_token.encode() not in stand.data.database.read_bytes()
+    assert stand.admin_token.encode() not in stand.database_content()
 
 
 def test_events_of_a_stopped_control_plane_are_taken_in_later(tmp_path: Path) -> None:
