@@ -183,7 +183,7 @@ def _tell(card: dict[str, Any]) -> None:
         "task": f"{card['task']}, family {card['family']}",
         "recognised": card["recognised"],
         "labels": f"{card['classes']}: {names}",
-        "input": f"{form['name']}: {form['width']} x {form['height']} {form['colour']} {form['layout']}, {form['resize']}",
+        "input": f"{form['name']}: {form['width']} x {form['height']} {form['colour']} {form['layout']}, {form['resize']}, {_scaling(form)}",
         "outputs": "; ".join(card["outputs"]),
         "engine": " ".join(str(value) for value in card["engine"].values()),
         "size": f"{card['files']} files, {card['total_bytes'] / 1e6:.1f} MB",
@@ -194,6 +194,17 @@ def _tell(card: dict[str, Any]) -> None:
             print(f"{name:11} {value}")
     for note in card["notes"]:
         print(f"note        {note}")
+
+
+def _scaling(form: dict[str, Any]) -> str:
+    """How a pixel enters, as arithmetic."""
+    mean, std = ([f"{value:g}" for value in form[name]] for name in ("mean", "std"))
+    words = "v" if form["scale"] == 1 else f"v / {form['scale']:g}"
+    if set(mean) != {"0"}:
+        words = f"{words} - {' '.join(dict.fromkeys(mean))}"
+    if set(std) != {"1"}:
+        words = f"({words}) / {' '.join(dict.fromkeys(std))}"
+    return "bytes as they are" if form["dtype"] == "uint8" else f"pixels as {words}"
 
 
 def _complain(args: argparse.Namespace, verdict: CheckResult) -> None:

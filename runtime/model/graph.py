@@ -5,6 +5,7 @@ Imports onnx: for packing and for building a fused graph, never on the way to a 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ MAX_ONNX_BYTES = 2 * 1024**3 - 1
 """Protocol buffers go no further; larger models keep their weights in files beside the graph."""
 IMAGE_TYPES = ("float32", "float16", "uint8")
 _MOVING = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Concat")
+_SCALING = ("Mul", "Div", "Sub", "Add")
+_MAX_SCALING_VALUES = 8
+"""One for all channels, or one for each."""
 _UNREADABLE = "export it again; a download that broke off is the usual cause"
 
 
@@ -41,6 +45,7 @@ class OnnxFile:
     producer: str
     external: tuple[str, ...]
     makers: dict[str, str]
+    head: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 def open_onnx(path: Path) -> OnnxFile:
@@ -62,6 +67,7 @@ def open_onnx(path: Path) -> OnnxFile:
         producer=model.producer_name,
         external=tuple(sorted(soundness.external(model))),
         makers=_makers(model.graph),
+        head=_head(model.graph, initial),
     )
 
 
@@ -75,6 +81,31 @@ def _makers(graph: Any) -> dict[str, str]:
             node = by_result.get(node.input[0])
         found[value.name] = node.op_type if node is not None else ""
     return found
+
+
+def _head(graph: Any, initial: set[str]) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Arithmetic on the picture by constants, from the input on; nodes that only move or cast values are passed over."""
+    constants = {t.name: t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            constants[node.output[0]] = node.attribute[0].t
+    current = next((value.name for value in graph.input if value.name not in initial), "")
+    found: list[tuple[str, tuple[float, ...]]] = []
+    for _ in graph.node:
+        users = [node for node in graph.node if current in node.input]
+        if len(users) != 1:
+            break
+        node = users[0]
+        if node.op_type in _SCALING and len(node.input) == 2:
+            other = constants.get(next((name for name in node.input if name != current), ""))
+            if other is None or not 0 < math.prod(other.dims) <= _MAX_SCALING_VALUES:
+                break
+            values = np.asarray(onnx.numpy_helper.to_array(other), np.float64).ravel()
+            found.append((node.op_type, tuple(values.tolist())))
+        elif node.op_type not in _MOVING:
+            break
+        current = node.output[0]
+    return tuple(found)
 
 
 def parse_onnx(path: Path) -> Any:
@@ -136,7 +167,9 @@ def describe(file: OnnxFile, size_wh: tuple[int, int] | None = None) -> Graph:
     if problems or width is None or height is None:
         raise refusal(problems, file.path.name)
     sized = size_input(file) is not None
-    return Graph(image, file.outputs, width, height, layout, file.ops, file.metadata, file.makers, sized)
+    return Graph(
+        image, file.outputs, width, height, layout, file.ops, file.metadata, file.makers, sized, file.head
+    )
 
 
 def size_input(file: OnnxFile) -> Port | None:

@@ -21,6 +21,7 @@ import numpy as np
 from runtime.errors import ModelRefused
 from runtime.model import card, families, golden, labels, package
 from runtime.model.families.family import Family, Graph, Match, Port
+from runtime.model.families.wholeimage import assumption
 from runtime.model.graph import OnnxFile, bind_size, describe, open_onnx, size_input
 from runtime.model.reader import DIRECTION, RECOGNITION
 from runtime.model.session import LoadedModel, LoadOptions
@@ -205,6 +206,7 @@ def _fill(directory: Path, file: OnnxFile, graph: Graph, options: PackOptions, l
     match = _recognise(graph, options.family)
     match = replace(match, input=_with_graph(match.input, image))
     spec = _spec(file.path.stem, match, options, file.external, notes)
+    notes += assumption(match, spec.input)
     if problems := families.get(match.family).check(outputs, spec):
         raise package.refusal(problems, file.path.name)
     if options.golden:

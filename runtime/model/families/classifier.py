@@ -2,19 +2,17 @@
 
 Scores leave as they are where the graph itself ends in a softmax or sigmoid; logits go through the one that the task means. Usual
 preprocessing is that of ImageNet's published models: RGB, mean and deviation by channel, short side to 8/7 of the input, middle
-cut out; YOLO's classifiers take /255 alone, and the whole short side.
+cut out; YOLO's classifiers take /255 alone, and the whole short side; `wholeimage.py` tells others apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from runtime.model.families.family import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Decoder,
     Evaluation,
     Graph,
@@ -27,6 +25,7 @@ from runtime.model.families.family import (
     not_a_number,
     outputs_problem,
 )
+from runtime.model.families.wholeimage import Scaling, scaling
 from runtime.model.families.yolo import names_of
 from runtime.model.geometry import Geometry
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
@@ -52,18 +51,20 @@ class Classifier:
         output = graph.outputs[0]
         if not named and any(word in output.name.lower() for word in EMBEDDING_WORDS):
             return None
+        pixels = scaling(graph)
         maker = graph.makers.get(output.name, "")
         task = Task.MULTI_LABEL if maker == "Sigmoid" else Task.CLASSIFICATION
         ended = maker in ("Softmax", "Sigmoid") or graph.metadata.get("task") == "classify"
         return Match(
             self.name,
             task,
-            _input(graph),
+            _input(graph, pixels),
             DecodeSpec(nms="none", options={"activation": "none"} if ended else {}),
             classes,
             f"one output {output}: {classes} classes, "
             + (f"scores made by {maker or 'the exporter'} in the graph" if ended else "logits"),
             names_of(graph.metadata, classes),
+            "" if graph.metadata.get("task") == "classify" else pixels.why,
         )
 
     def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:
@@ -84,11 +85,14 @@ def vector_length(outputs: Sequence[Port]) -> int:
     return (shape[1] or 0) if all(side == 1 for side in shape[2:]) else 0
 
 
-def _input(graph: Graph) -> InputSpec:
+def _input(graph: Graph, pixels: Scaling) -> InputSpec:
     name, width, height = graph.image.name, graph.width, graph.height
     resize: Literal["centre-crop"] = "centre-crop"
     if graph.metadata.get("task") == "classify":
         return InputSpec(name, width, height, resize=resize, exact="pil")
+    how: dict[str, Any] = {"scale": pixels.scale, "mean": pixels.mean, "std": pixels.std}
+    if pixels.keras:
+        return InputSpec(name, width, height, resize="stretch", exact="pil", **how)
     short = round(min(width, height) / _CROP_SHARE)
     return InputSpec(
         name,
@@ -97,8 +101,7 @@ def _input(graph: Graph) -> InputSpec:
         resize=resize,
         short_side=short,
         exact="pil",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        **how,
     )
 
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from runtime.model.families.classifier import EMBEDDING_WORDS, vector_length
 from runtime.model.families.family import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Decoder,
     Evaluation,
     Graph,
@@ -24,6 +22,7 @@ from runtime.model.families.family import (
     not_a_number,
     outputs_problem,
 )
+from runtime.model.families.wholeimage import scaling
 from runtime.model.geometry import Geometry
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats, Result
@@ -47,6 +46,7 @@ class Embedding:
         output = graph.outputs[0]
         if not named and not any(word in output.name.lower() for word in EMBEDDING_WORDS):
             return None
+        pixels = scaling(graph)
         return Match(
             self.name,
             Task.EMBEDDING,
@@ -55,12 +55,14 @@ class Embedding:
                 graph.width,
                 graph.height,
                 resize="stretch",
-                mean=IMAGENET_MEAN,
-                std=IMAGENET_STD,
+                scale=pixels.scale,
+                mean=pixels.mean,
+                std=pixels.std,
             ),
             DecodeSpec(nms="none"),
             0,
             f"one output {output}: a vector of {dimensions} numbers",
+            assumed=pixels.why,
         )
 
     def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:

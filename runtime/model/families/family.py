@@ -42,7 +42,8 @@ class Graph:
     """What recognition may look at. `image` is the input that takes the picture, its size resolved to numbers.
 
     ops: how often each operator occurs. makers: by output, the operator whose result it is (what only moves values passed over).
-    metadata: the exporter's own key-value pairs. sized: a second input asked for the picture's size and was bound to this input's.
+    metadata: the exporter's own key-value pairs. head: arithmetic on the picture by constants before the first layer: operator and
+    constants. sized: a second input asked for the picture's size and was bound to this input's.
     """
 
     image: Port
@@ -54,11 +55,13 @@ class Graph:
     metadata: dict[str, str] = field(default_factory=dict)
     makers: dict[str, str] = field(default_factory=dict)
     sized: bool = False
+    head: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class Match:
-    """A recognised family with its usual input and decoding. `why` is for people; `labels` where the file holds them."""
+    """A recognised family with its usual input and decoding. `why` is for people; `labels` where the file holds them; `assumed`: how
+    pixels are scaled, in words, where the graph cannot tell for certain."""
 
     family: str
     task: Task
@@ -67,6 +70,7 @@ class Match:
     classes: int
     why: str
     labels: tuple[str, ...] = ()
+    assumed: str = ""
 
 
 @dataclass(frozen=True)

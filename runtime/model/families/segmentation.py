@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 
 from runtime.model.families.family import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Decoder,
     Evaluation,
     Graph,
@@ -25,6 +23,7 @@ from runtime.model.families.family import (
     not_a_number,
     outputs_problem,
 )
+from runtime.model.families.wholeimage import scaling
 from runtime.model.geometry import Geometry
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Image, Result
@@ -50,6 +49,7 @@ class Segmentation:
         if axis is None:
             return None
         classes = (graph.outputs[0].shape[axis] or 0) if axis else 0
+        pixels = scaling(graph)
         return Match(
             self.name,
             Task.SEMANTIC_SEGMENTATION,
@@ -58,13 +58,15 @@ class Segmentation:
                 graph.width,
                 graph.height,
                 resize="stretch",
-                mean=IMAGENET_MEAN,
-                std=IMAGENET_STD,
+                scale=pixels.scale,
+                mean=pixels.mean,
+                std=pixels.std,
             ),
             DecodeSpec(nms="none"),
             classes,
             f"one output {graph.outputs[0]}: "
             + (f"scores of {classes} classes for each cell" if classes else "a finished class map"),
+            assumed=pixels.why,
         )
 
     def check(self, outputs: Sequence[Port], spec: ModelSpec) -> list[Problem]:
