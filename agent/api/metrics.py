@@ -58,6 +58,12 @@ def _camera_families(cameras: Mapping[str, CameraHealth]) -> Iterable[str]:
         for quantile, value in (("0.5", c.latency_p50_ms), ("0.95", c.latency_p95_ms))
         if value is not None
     ]
+    lost = [
+        ({"camera": camera}, float(c.packets_lost))
+        for camera, c in cameras.items()
+        if c.packets_lost is not None
+    ]
+    yield _family("camera_packets_lost", "gauge", "On the way, since the stream was opened.", lost)
     yield _family("camera_state", "gauge", "1 for the state the camera is in.", up)
     yield _family("camera_fault", "gauge", "1 for each fault of the picture that is visible.", faults)
     yield _family("camera_blind_seconds_total", "counter", "Time in which it was not truly watched.", blind)

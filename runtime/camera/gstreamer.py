@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.camera.probe import explain
-from runtime.camera.source import Pace, Properties, file_path, kind_of, pace_of
+from runtime.camera.source import Pace, PlainSource, Properties, file_path, kind_of, pace_of
 from runtime.errors import SourceRefused, Transient
 from runtime.results import Image
 from wire.local import CameraSource, Lines
@@ -72,7 +72,7 @@ def open_with_gstreamer(camera: CameraSource, decoder: str = "auto") -> GStreame
     return source
 
 
-class GStreamerSource:
+class GStreamerSource(PlainSource):
     """One child process. Used by one thread."""
 
     def __init__(self, camera: CameraSource, decoder: str) -> None:

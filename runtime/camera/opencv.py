@@ -8,7 +8,7 @@ import cv2
 
 from runtime.camera.buffers import Buffers
 from runtime.camera.probe import explain
-from runtime.camera.source import Properties, Source, file_path, kind_of
+from runtime.camera.source import PlainSource, Properties, Source, file_path, kind_of
 from runtime.errors import SourceRefused, Transient
 from runtime.results import Image
 from wire.local import CameraSource
@@ -67,7 +67,7 @@ def _capture(camera: CameraSource, kind: Kind) -> cv2.VideoCapture:
     return cv2.VideoCapture(target, cv2.CAP_FFMPEG, parameters)
 
 
-class OpenCvSource:
+class OpenCvSource(PlainSource):
     """An opened `cv2.VideoCapture`."""
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
@@ -102,9 +102,6 @@ class OpenCvSource:
         """The packet's time stamp: of RTP for a network stream, whose zero is the stream's beginning. OpenCV gives no NTP time."""
         position_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         return position_ms / 1000.0 if position_ms > 0.0 else None
-
-    def captured_wall(self) -> float | None:
-        return None
 
     def close(self) -> None:
         self._capture.release()

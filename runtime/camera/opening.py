@@ -1,7 +1,7 @@
 """Which way a camera is opened: by the form of its source, and by `options.decoder`.
 
-`opencv` (the default) decodes in software; `gstreamer` with what hardware there is; `gstreamer-software` and the name of a
-GStreamer decoder are for those who want just that.
+`libav` (the default) decodes files and streams in software; `opencv` does so too, and reads USB cameras; `gstreamer` decodes with
+what hardware there is; `gstreamer-software` and the name of a GStreamer decoder are for those who want just that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from runtime.camera.source import Source, file_path, kind_of
 from wire.local import CameraSource
 from wire.source import Kind
 
+IN_SOFTWARE = ("libav", "opencv")
 BY_GSTREAMER = {"gstreamer": "auto", "gstreamer-software": "software"}
 
 
@@ -28,11 +29,13 @@ def open_camera(camera: CameraSource) -> Source:
         return SnapshotSource(camera)
     if kind_of(camera) is Kind.FILE and file_path(camera).is_dir():
         return FolderSource(camera)
-    decoder = str(camera.options.get("decoder", "opencv"))
-    if decoder != "opencv" or text.startswith("csi://"):
+    decoder = str(camera.options.get("decoder", ""))
+    if text.startswith("csi://") or decoder not in ("", *IN_SOFTWARE):
         from runtime.camera.gstreamer import open_with_gstreamer
 
-        return open_with_gstreamer(
-            camera, BY_GSTREAMER.get(decoder, decoder if decoder != "opencv" else "auto")
-        )
-    return open_with_opencv(camera)
+        return open_with_gstreamer(camera, BY_GSTREAMER.get(decoder, decoder or "auto"))
+    if decoder == "opencv" or kind_of(camera) is Kind.DEVICE:
+        return open_with_opencv(camera)
+    from runtime.camera.libav import open_with_libav
+
+    return open_with_libav(camera)

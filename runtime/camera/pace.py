@@ -15,6 +15,11 @@ class Schedule:
         self._period_s = period_s
         self._due_mono = time.monotonic()
 
+    @property
+    def due_mono(self) -> float:
+        """When the next frame is due."""
+        return self._due_mono
+
     def next(self, pause: Callable[[float], None]) -> float:
         """Wait until the next frame is due; the time at which it was."""
         late_s = time.monotonic() - self._due_mono
@@ -42,10 +47,19 @@ class RateLimit:
         """The same limit for another share."""
         return RateLimit(self._fps, min(1.0, max(0.0, share)), reason)
 
+    @property
+    def period_s(self) -> float:
+        """The least time between two frames, 0 where there is no limit."""
+        return self._period_s
+
+    def due(self, at_mono: float) -> bool:
+        """Whether the rate lets a frame of this time pass. Asks only, changes nothing."""
+        # A quarter of a period of tolerance keeps a camera at exactly the limit from losing every other frame to jitter.
+        return at_mono + self._period_s * 0.25 >= self._due_mono
+
     def refuses(self, at_mono: float) -> str:
         """The policy that skips a frame of this time; empty where it may pass."""
-        # A quarter of a period of tolerance keeps a camera at exactly the limit from losing every other frame to jitter.
-        if at_mono + self._period_s * 0.25 < self._due_mono:
+        if not self.due(at_mono):
             return FPS_LIMIT
         on_grid_mono = self._due_mono + self._period_s
         self._due_mono = on_grid_mono if on_grid_mono > at_mono else at_mono + self._period_s

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from runtime.camera.source import Properties, file_path
+from runtime.camera.source import PlainSource, Properties, file_path
 from runtime.errors import SourceRefused, Transient
 from runtime.results import Image
 from wire.local import CameraSource
@@ -27,7 +27,7 @@ MAX_PICTURE_BYTES = 32 * 1024 * 1024
 FOLDER_FPS = 1.0
 
 
-class FolderSource:
+class FolderSource(PlainSource):
     """The images of a folder by name, each a frame; one that cannot be read is skipped as undecodable."""
 
     def __init__(self, camera: CameraSource) -> None:
@@ -52,20 +52,12 @@ class FolderSource:
     def image(self) -> Image | None:
         return self._read(self._next)
 
-    def position_s(self) -> float | None:
-        return None
-
-    def captured_wall(self) -> float | None:
-        return None
-
-    def close(self) -> None: ...
-
     def _read(self, index: int) -> Image | None:
         image: Image | None = cv2.imread(str(self._paths[index]), cv2.IMREAD_COLOR)
         return image
 
 
-class SnapshotSource:
+class SnapshotSource(PlainSource):
     """Pictures fetched one by one from an address, `fps` times a second (1 where the camera names no rate)."""
 
     def __init__(self, camera: CameraSource) -> None:
@@ -101,14 +93,6 @@ class SnapshotSource:
         encoded = np.frombuffer(self._bytes, np.uint8)
         image: Image | None = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
         return image
-
-    def position_s(self) -> float | None:
-        return None
-
-    def captured_wall(self) -> float | None:
-        return None
-
-    def close(self) -> None: ...
 
     def _fetch(self) -> bytes:
         try:
@@ -146,7 +130,7 @@ def _opener(url: str) -> tuple[str, Callable[[str, float], Any]]:
     return bare, lambda target, timeout_s: opener.open(target, timeout=timeout_s)
 
 
-class SyntheticSource:
+class SyntheticSource(PlainSource):
     """A made picture in which something moves, at its own rate: `synthetic://640x360@10`."""
 
     def __init__(self, camera: CameraSource) -> None:
@@ -184,8 +168,3 @@ class SyntheticSource:
 
     def position_s(self) -> float | None:
         return self._number * self._period_s
-
-    def captured_wall(self) -> float | None:
-        return None
-
-    def close(self) -> None: ...

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runtime.camera.economy import Economy
 from runtime.camera.hours import Timetable
 from runtime.camera.inspection import Inspection
-from runtime.camera.pace import Drift, RateLimit, Schedule
-from runtime.camera.source import Pace, Source, kind_of, pace_of
+from runtime.camera.pace import FPS_LIMIT, Drift, RateLimit, Schedule
+from runtime.camera.source import Loss, Pace, Source, Spare, kind_of, pace_of
 from runtime.errors import RuntimeFault
 from runtime.results import Image
 from wire.local import CameraSource, CameraState, PictureState
@@ -65,7 +66,9 @@ class CameraReader:
         self._timetable = Timetable(camera.care.hours)
         self._inspection = Inspection(camera.care, one_size=self._live)
         self._limit = RateLimit(camera.fps)
+        self._economy = Economy(self._limit.period_s)
         self.drift = Drift()
+        self.loss: Loss | None = None
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
         self._news: deque[News] = deque(maxlen=64)
@@ -189,6 +192,7 @@ class CameraReader:
         schedule = self._schedule(source)
         self._inspection.opened()
         self.drift.opened()
+        source.spare = self._spare(schedule)
         told = False
         look_mono = 0.0
         while not self._stopping:
@@ -200,7 +204,8 @@ class CameraReader:
                 return time.monotonic() - began_mono
             due_mono = schedule.next(self._pause) if schedule else time.monotonic()
             seq, self._seq = self._seq, self._seq + 1
-            if (policy := self._limit.refuses(due_mono)) and told:
+            policy = FPS_LIMIT if source.spared else self._limit.refuses(due_mono)
+            if policy and told:
                 self._skip(policy)
                 continue
             image = source.image()
@@ -213,6 +218,7 @@ class CameraReader:
             if due_mono >= look_mono:
                 look_mono = due_mono + self._inspection.every_s
                 self.drift.at(source.position_s(), due_mono)
+                self.loss = source.loss()
                 if (change := self._inspection.look(image, due_mono)) is not None:
                     self._tell(change)
                 if not self._timetable.active(time.time()):
@@ -222,6 +228,19 @@ class CameraReader:
             wall = source.captured_wall() or time.time() - (time.monotonic() - due_mono)
             self._hand_over(Frame(seq, image, due_mono, wall))
         return 0.0
+
+    def _spare(self, schedule: Schedule | None) -> Spare | None:
+        """Which packets the source need not decode, because the rate would not let their frames pass."""
+        self._economy.opened()
+        if not self._limit.period_s:
+            return None
+
+        def spares(key: bool, reference: bool, reordered: bool) -> bool:
+            at_mono = schedule.due_mono if schedule else time.monotonic()
+            due = self._limit.due(at_mono)
+            return self._economy.spares(at_mono, key=key, reference=reference, due=due, reordered=reordered)
+
+        return spares
 
     def _schedule(self, source: Source) -> Schedule | None:
         if not self._paced or self._kind is not Kind.FILE:

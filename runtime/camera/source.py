@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -39,8 +40,24 @@ class Properties:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Loss:
+    """Packets lost on the way since the stream was opened, and the share of those sent of late; None where that is not known."""
+
+    packets: int
+    share: float | None
+
+
+Spare = Callable[[bool, bool, bool], bool]
+"""Whether a packet need not be decoded: (is a key frame, others are made from it, pictures are reordered) → bool."""
+
+
 class Source(Protocol):
-    """One opened source, used by one thread."""
+    """One opened source, used by one thread. `spare` is asked for each packet, by sources that can leave some undecoded;
+    `spared`: the current frame is such a one."""
+
+    spare: Spare | None
+    spared: bool
 
     @property
     def properties(self) -> Properties: ...
@@ -57,7 +74,29 @@ class Source(Protocol):
     def captured_wall(self) -> float | None:
         """When the camera itself says that it took the current frame, seconds since the epoch; None where it does not say."""
 
+    def loss(self) -> Loss | None:
+        """What was lost on the way; None where nothing is lost or nobody can tell."""
+
     def close(self) -> None: ...
+
+
+class PlainSource:
+    """What a source is that knows no times, loses nothing and decodes everything."""
+
+    spare: Spare | None = None
+    spared = False
+
+    def position_s(self) -> float | None:
+        return None
+
+    def captured_wall(self) -> float | None:
+        return None
+
+    def loss(self) -> Loss | None:
+        return None
+
+    def close(self) -> None:
+        return
 
 
 def kind_of(camera: CameraSource) -> Kind:

@@ -329,7 +329,7 @@ class PipelineLoop:
         self._link.flush()
 
     def _stats(self, at_mono: float) -> local.PipelineStats:
-        ledger, rates = self._ledger, self._ledger.rates(at_mono)
+        ledger, rates, loss = self._ledger, self._ledger.rates(at_mono), self._reader.loss
         return local.PipelineStats(
             ledger.frames,
             ledger.results,
@@ -357,6 +357,8 @@ class PipelineLoop:
             self._reader.drift.ms,
             {name: local.SinkStats(**vars(figures)) for name, figures in self._desk.figures().items()},
             self._sight.told(),
+            loss.packets if loss else None,
+            loss.share if loss else None,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

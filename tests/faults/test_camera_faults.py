@@ -139,6 +139,7 @@ def test_a_fifth_of_the_packets_lost_on_udp(made: Yard, server: Server) -> None:
         results = after["results"]
         assert until(lambda: made.health("gate")["results"] > results + 20, RECOVERED_S)
         assert after["restarts"] == 0
+        assert until(lambda: made.health("gate")["packets_lost"]) >= relay.dropped * 0.8
     finally:
         made.define(gate=None)
         relay.close()
@@ -152,8 +153,10 @@ def test_a_resolution_that_changes_in_mid_stream(made: Yard, server: Server) -> 
         after = made.health("shows")
         assert after["blind_s"] == before["blind_s"]
         assert after["restarts"] == before["restarts"]
+        until(lambda: [fault["reason"] for fault in made.health("shows")["faults"]] == ["picture-size"])
     finally:
         server.tell("a live")
+    until(lambda: made.health("shows")["faults"] == [])
 
 
 def test_a_wrong_password_is_told_apart_and_corrected_without_touching_the_others(

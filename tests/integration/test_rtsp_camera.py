@@ -22,14 +22,15 @@ PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.reposito
 class Server:
     """The RTSP server as a child that can be ended and started again on its port."""
 
-    def __init__(self, video: Path) -> None:
+    def __init__(self, video: Path, codec: str = "h264") -> None:
         self._video = video
+        self._codec = codec
         self.port = free_port()
         self.url = f"rtsp://viewer:hidden@127.0.0.1:{self.port}/camera"
         self._child: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [SYSTEM_PYTHON, str(SERVER), str(self._video), str(self.port)]
+        command = [SYSTEM_PYTHON, str(SERVER), str(self._video), str(self.port), self._codec]
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._child.stdout is not None
         assert "rtsp://" in self._child.stdout.readline()

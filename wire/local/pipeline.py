@@ -191,7 +191,8 @@ class PipelineStats:
     `first_result_mono` and `last_result_mono` are 0 before the first result. `steps` holds the slowest ones. `passed_over`:
     step → what to use in place of its block, which does not run on a device. `off_since_mono`: since then nothing is to be
     watched, by plan; 0 where the camera is on. `drift_ms`: by how much the stream's own clock has run ahead of this machine's
-    since it was opened.
+    since it was opened. `packets_lost`: on the way, since the stream was opened; `loss_share`: of those sent of late; None where
+    nobody can tell.
     """
 
     frames: int
@@ -220,6 +221,8 @@ class PipelineStats:
     drift_ms: float | None = None
     sinks: dict[str, SinkStats] = field(default_factory=dict)
     sight: Sight | None = None
+    packets_lost: int | None = None
+    loss_share: float | None = None
 
 
 @message("snapshot-taken")

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.camera.pace import RateLimit
 from runtime.camera.reader import CameraReader, Frame
-from runtime.camera.source import Properties
+from runtime.camera.source import PlainSource, Properties
 from runtime.errors import Transient
 from runtime.results import Image
 from wire.local import CameraSource, CameraState
@@ -18,7 +18,7 @@ from wire.reasons import Reason
 TIMEOUT_S = 10.0
 
 
-class Scripted:
+class Scripted(PlainSource):
     """Frames as long as the script lasts; `gate` is asked before each."""
 
     def __init__(self, frames: int, gate: Callable[[int], None] = lambda _: None) -> None:
@@ -34,14 +34,6 @@ class Scripted:
 
     def image(self) -> Image:
         return np.full((8, 8, 3), self._number, np.uint8)
-
-    def position_s(self) -> None:
-        return None
-
-    def captured_wall(self) -> None:
-        return None
-
-    def close(self) -> None: ...
 
 
 def camera(pace: str, source: str = "clip.mp4") -> CameraSource:
