@@ -237,10 +237,10 @@ class Updater:
         if progress - (self.status.progress or 0.0) >= PROGRESS_STEP:
             self._set(progress=round(progress, 2), reason=None, message=None)
 
-    def trouble(self, why: str) -> None:
+    def trouble(self, reason: Reason, why: str) -> None:
         """A download is interrupted and tried again."""
         if self.status.phase is Phase.FETCHING:
-            self._set(reason=Reason.ARTIFACT_UNREACHABLE.value, message=why)
+            self._set(reason=reason.value, message=why)
 
     def _clear(self) -> None:
         try:

@@ -19,7 +19,7 @@ from agent.commands import Commands
 from agent.config import Config
 from agent.device import Device
 from agent.doctor.examination import report
-from agent.download import Downloader
+from agent.download import Downloader, HttpMetadata
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus
 from agent.health.report import HealthReport
@@ -27,10 +27,12 @@ from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.journal import Journal
 from agent.keys import FileKeys, Keys
+from agent.metadata import Metadata
 from agent.notify import Notifier
 from agent.outbox import Figures as Waiting
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
+from agent.pace import Speed
 from agent.relay import Relays
 from agent.renewal import Renewal
 from agent.requests import Requests
@@ -41,6 +43,7 @@ from agent.trust import Gate
 from agent.twin import Twin
 from agent.uplink import Uplink
 from agent.vault import Vault
+from agent.vouch import TrustedFetcher, Vouch
 from wire import local
 from wire.names import DeviceId, FleetId
 from wire.topics import DeviceTopics
@@ -64,6 +67,7 @@ class Network:
     elsewhere: httpx.AsyncClient
     renewal: Renewal
     downloader: Downloader
+    vouch: Vouch
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def compose(
     network = _network(config, identity, clock)
     messages = _messages(config, identity, clock)
     work = _work(config, identity, clock, launcher or ModuleLauncher(), network, messages)
-    gate = Gate(identity, clock)
+    gate = Gate(identity, clock, network.vouch.state_keys)
     bench = Bench(
         lambda: work.updater.status.running, work.store, config.state_dir / "engine-cache", config.run_dir
     )
@@ -155,6 +159,7 @@ def compose(
         commands,
         network.client,
         network.trust,
+        network.vouch,
     )
     messages.outbox.on_added = uplink.wake
     return Parts(network, messages, work, figures, uplink, commands, Notifier(environment))
@@ -178,8 +183,17 @@ def _network(config: Config, identity: Identity, clock: Clock) -> Network:
         lambda: Backoff(1.0, 60.0, random.random),
         keep_free_bytes=limits.free_space_bytes,
         elsewhere=elsewhere,
+        speed=Speed(limits.fetch_max_bytes_s, limits.fetch_min_bytes_s, limits.fetch_slow_s),
     )
-    return Network(keys, trust, client, elsewhere, renewal, downloader)
+    vouch = Vouch(
+        Metadata(config.state_dir, identity.root.encode(), clock) if identity.root else None,
+        HttpMetadata(client, identity.url, identity.api_token),
+        identity.state_keys,
+        clock,
+        lambda: Backoff(1.0, 60.0, random.random),
+        refresh_s=limits.trust_refresh_s,
+    )
+    return Network(keys, trust, client, elsewhere, renewal, downloader, vouch)
 
 
 def _messages(config: Config, identity: Identity, clock: Clock) -> Messages:
@@ -211,13 +225,14 @@ def _work(
     messages: Messages,
 ) -> Work:
     journal = Journal(config.state_dir)
-    store = Store(config.state_dir)
+    store = Store(config.state_dir, quota_bytes=config.limits.store_bytes)
     vault = Vault(
         network.keys, identity.device, config.state_dir / "secrets", config.run_dir / "fleet-secrets"
     )
     device = Device(config, store, launcher, clock, messages.keep, vault)
-    updater = Updater(device, journal, store, network.downloader, clock, config.limits)
-    network.downloader.trouble = updater.trouble
+    fetcher = TrustedFetcher(network.vouch, network.downloader)
+    updater = Updater(device, journal, store, fetcher, clock, config.limits)
+    network.downloader.trouble = network.vouch.trouble = updater.trouble
     twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version())
     device.on_change = twin.changed
     return Work(journal, store, device, updater, twin)

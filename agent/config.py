@@ -29,7 +29,7 @@ MAX_RUN_DIR_BYTES = 80
 @dataclass(frozen=True)
 class Limits:
     """Every limit, with its unit in the name. `restarts`: of one child in `restarts_window_s`; one that ends more often is
-    started every `flapping_s`. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
+    started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `fetch_max_bytes_s` 0 is no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
 
     outbox_bytes: int = 256 * 1024 * 1024
     outbox_age_s: float = 7 * 86400.0
@@ -37,7 +37,12 @@ class Limits:
     no_subscriber_retry_s: float = 30.0
     settle_s: float = 10.0
     free_space_bytes: int = 256 * 1024 * 1024
+    store_bytes: int = 0
     fetch_deadline_s: float = 86400.0
+    fetch_max_bytes_s: int = 0
+    fetch_min_bytes_s: int = 1024
+    fetch_slow_s: float = 60.0
+    trust_refresh_s: float = 21600.0
     switch_deadline_s: float = 30.0
     silent_s: float = 10.0
     start_silent_s: float = 60.0

@@ -100,6 +100,7 @@ class Agent:
             *parts.uplink.work(),
             self._report_health(),
             parts.network.renewal.run(),
+            parts.network.vouch.run(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
+import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from agent.backoff import Backoff
-from agent.errors import ArtifactRefused, Transient
+from agent.errors import ArtifactRefused, MetadataRefused, Transient
 from agent.files import DISK, Disk
+from agent.pace import Pace, Speed
 from wire.reasons import Reason
 from wire.redact import redact
 
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 30.0
 MAX_OBJECT_BYTES = 16 * 1024**3
+METADATA_DEADLINE_S = 120.0
 
 Progress = Callable[[int], None]
 
@@ -46,19 +49,23 @@ class Downloader:
         elsewhere: httpx.AsyncClient | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         disk: Disk = DISK,
+        speed: Speed = Speed(),
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
         """`elsewhere` asks stores that the control plane points to; it shows them nothing of the device. Without it the control
         plane is to give the bytes itself."""
         self._elsewhere = elsewhere
         self._store_failed = False
         self._disk = disk
+        self._speed = speed
+        self._mono = mono
         self._client = client
         self._url = url.rstrip("/")
         self._token = token
         self._backoff = backoff
         self._keep_free_bytes = keep_free_bytes
         self._sleep = sleep
-        self.trouble: Callable[[str], None] = lambda _why: None
+        self.trouble: Callable[[Reason, str], None] = lambda _reason, _why: None
 
     async def fetch(
         self,
@@ -66,9 +73,12 @@ class Downloader:
         target: Path,
         *,
         max_bytes: int = MAX_OBJECT_BYTES,
+        exact: bool = False,
         progress: Progress | None = None,
     ) -> None:
         """Fetch an object to `target`; tries again for ever where trying may help, so that the caller sets the deadline.
+
+        `exact`: it has to have `max_bytes`, neither more nor less.
 
         :raises ArtifactRefused: the control plane does not hold it, its bytes are wrong twice, or there is no room
         """
@@ -77,7 +87,7 @@ class Downloader:
         self._store_failed = False
         while True:
             try:
-                await self._attempt(digest, target, max_bytes, progress or (lambda _count: None))
+                await self._attempt(digest, target, max_bytes, exact, progress or (lambda _count: None))
                 return
             except ArtifactRefused as e:
                 corrupt += e.reason is Reason.ARTIFACT_CORRUPT
@@ -87,14 +97,17 @@ class Downloader:
             except (Transient, httpx.HTTPError) as e:
                 delay_s = backoff.next_s()
                 why = redact(str(e) or type(e).__name__)
-                self.trouble(why)
+                reason = e.reason if isinstance(e, Transient) else Reason.ARTIFACT_UNREACHABLE
+                self.trouble(reason, why)
                 log.warning(
                     "download interrupted",
                     extra={"digest": digest[:19], "cause": why, "retry_s": round(delay_s, 1)},
                 )
                 await self._sleep(delay_s)
 
-    async def _attempt(self, digest: str, target: Path, max_bytes: int, progress: Progress) -> None:
+    async def _attempt(
+        self, digest: str, target: Path, max_bytes: int, exact: bool, progress: Progress
+    ) -> None:
         part = target.with_name(target.name + ".part")
         start = part.stat().st_size if part.exists() else 0
         headers = {**bearer(self._token), "Accept-Encoding": "identity"}
@@ -103,14 +116,14 @@ class Downloader:
         async with self._asked(digest, headers) as answer:
             if answer.status_code == 416:
                 # The part is complete or of another object; its hash says which.
-                await self._accept(part, target, digest)
+                await self._accept(part, target, digest, max_bytes if exact else None)
                 return
             _check_status(answer, digest)
             if answer.status_code != 206:
                 start = 0
             self._check_room(part, answer, max_bytes, start, digest)
             await self._write(part, answer, start, max_bytes, digest, progress)
-        await self._accept(part, target, digest)
+        await self._accept(part, target, digest, max_bytes if exact else None)
 
     @contextlib.asynccontextmanager
     async def _asked(self, digest: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
@@ -135,8 +148,9 @@ class Downloader:
     ) -> None:
         size = int(answer.headers.get("Content-Length", 0) or 0)
         if start + size > max_bytes:
+            self._disk.remove(part)
             raise ArtifactRefused(
-                Reason.ARTIFACT_CORRUPT,
+                Reason.ARTIFACT_CORRUPT if start else Reason.ENDLESS_DATA,
                 f"{digest[:19]} has {start + size} bytes; at most {max_bytes} were expected",
             )
         free = shutil.disk_usage(part.parent).free
@@ -155,25 +169,30 @@ class Downloader:
                 file.seek(start)
                 file.truncate()
                 at = start
+                pace = Pace(self._speed, self._mono())
                 async for chunk in answer.aiter_raw():
                     at += len(chunk)
                     if at > max_bytes:
+                        self._disk.remove(part)
                         raise ArtifactRefused(
-                            Reason.ARTIFACT_CORRUPT, f"{digest[:19]} is longer than {max_bytes} bytes"
+                            Reason.ENDLESS_DATA,
+                            f"{digest[:19]} goes on after the {max_bytes} bytes that it has",
                         )
                     file.write(chunk)
                     progress(at)
+                    if (wait_s := pace.took(len(chunk), self._mono())) > 0:
+                        await self._sleep(wait_s)
         except OSError as e:
             raise ArtifactRefused(Reason.DISK_FULL, f"{part} cannot be written: {e}; free some space") from e
 
-    async def _accept(self, part: Path, target: Path, digest: str) -> None:
-        """Give the part its name, once its bytes are those of the digest; a wrong part is deleted."""
-        found = await asyncio.to_thread(hash_file, part)
-        if found != digest:
+    async def _accept(self, part: Path, target: Path, digest: str, length: int | None) -> None:
+        """Give the part its name, once its bytes are those that were signed for; a wrong part is deleted."""
+        wrong = await asyncio.to_thread(what_is_wrong, part, digest, length)
+        if wrong is not None:
             self._disk.remove(part)
             raise ArtifactRefused(
                 Reason.ARTIFACT_CORRUPT,
-                f"{digest[:19]} was asked for and {found[:19]} came: upload the artifact again",
+                f"{digest[:19]} was asked for and something else came ({wrong}): upload the artifact again",
             )
         await asyncio.to_thread(self._make_durable, part, target)
 
@@ -216,16 +235,64 @@ def _check_status(answer: httpx.Response, digest: str) -> None:
     raise Transient(Reason.ARTIFACT_UNREACHABLE, f"the control plane answers {status} for {digest[:19]}")
 
 
-def hash_file(path: Path) -> str:
-    """`sha256:…` of a file's bytes.
+def what_is_wrong(path: Path, digest: str, length: int | None) -> str | None:
+    """What tells a file from the target of that digest and length; None where nothing does.
 
     :raises OSError: it cannot be read
     """
-    digest = hashlib.sha256()
+    from tuf.api.exceptions import LengthOrHashMismatchError
+    from tuf.api.metadata import TargetFile
+
     with path.open("rb") as file:
-        while chunk := file.read(1024 * 1024):
-            digest.update(chunk)
-    return "sha256:" + digest.hexdigest()
+        size = file.seek(0, os.SEEK_END) if length is None else length
+        wanted = TargetFile(size, {"sha256": digest.removeprefix("sha256:")}, digest)
+        try:
+            wanted.verify_length_and_hashes(file)
+        except LengthOrHashMismatchError as e:
+            return str(e)
+    return None
+
+
+class HttpMetadata:
+    """Trust metadata of the control plane: the `Source` that is asked while there is a network."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, token: str, deadline_s: float = METADATA_DEADLINE_S
+    ) -> None:
+        self._client = client
+        self._url = url.rstrip("/")
+        self._token = token
+        self._deadline_s = deadline_s
+
+    async def metadata(self, name: str, max_bytes: int) -> bytes | None:
+        try:
+            return await asyncio.wait_for(self._get(name, max_bytes), self._deadline_s)
+        except asyncio.TimeoutError:
+            raise Transient(
+                Reason.SLOW_RETRIEVAL, f"trust metadata {name} did not come within {self._deadline_s:.0f} s"
+            ) from None
+        except httpx.HTTPError as e:
+            why = redact(str(e) or type(e).__name__)
+            raise Transient(Reason.METADATA_UNREACHABLE, f"trust metadata {name}: {why}") from e
+
+    async def _get(self, name: str, max_bytes: int) -> bytes | None:
+        headers = {**bearer(self._token), "Accept-Encoding": "identity"}
+        address = f"{self._url}/api/v1/device/tuf/{name}"
+        async with self._client.stream("GET", address, headers=headers, timeout=READ_TIMEOUT_S) as answer:
+            if answer.status_code == 404:
+                return None
+            if answer.status_code != 200:
+                raise Transient(
+                    Reason.METADATA_UNREACHABLE, f"the control plane answers {answer.status_code} for {name}"
+                )
+            content = bytearray()
+            async for chunk in answer.aiter_raw():
+                content += chunk
+                if len(content) > max_bytes:
+                    raise MetadataRefused(
+                        Reason.ENDLESS_DATA, f"trust metadata {name} goes on after {max_bytes} bytes"
+                    )
+        return bytes(content)
 
 
 async def desired_state(client: httpx.AsyncClient, url: str, token: str) -> object | None:

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from agent import identity
+from agent import identity, metadata
 from agent.clock import Clock
-from agent.errors import EnrolRefused, Transient
+from agent.errors import EnrolRefused, MetadataRefused, Transient
+from agent.files import DISK
 from agent.keys import FileKeys
 from agent.tls import Trust
 from wire.doc import read
@@ -79,11 +80,21 @@ async def enrol(
         response = response.model_copy(
             update={"authority": authority}
         )  # the one that was checked, whatever is said
+    if response.root:
+        _check_root(url, response.root)
     made = identity.from_response(url, response, public_authorities=public_authorities)
     if response.certificate:
         keys.install(response.certificate)
+    DISK.remove_tree(state_dir / metadata.FOLDER)  # it may be of another fleet
     identity.save(made, state_dir)
     return made
+
+
+def _check_root(url: str, root: str) -> None:
+    try:
+        metadata.check_root(root.encode())
+    except MetadataRefused as e:
+        raise EnrolRefused(e.reason, f"{url} gave no root that can be pinned: {e}") from e
 
 
 def _check_scheme(url: str) -> None:

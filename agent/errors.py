@@ -6,6 +6,7 @@ AgentError
 ├── Refused            bad input: report and stop
 │   ├── ConfigRefused      the configuration file, with every problem
 │   ├── EnrolRefused       the control plane does not accept the token
+│   ├── MetadataRefused    trust metadata that cannot be believed, or is past its end
 │   ├── ArtifactRefused    missing, corrupt, or no room for it
 │   └── UpdateRefused      a revision that cannot be made to run; the old one keeps serving
 └── Degraded           go on without this part: a snapshot, a figure
@@ -49,6 +50,10 @@ class ConfigRefused(Refused):
 
 class EnrolRefused(Refused):
     """The control plane does not accept the enrolment."""
+
+
+class MetadataRefused(Refused):
+    """Trust metadata that cannot be believed: nothing new is accepted, what runs goes on."""
 
 
 class ArtifactRefused(Refused):

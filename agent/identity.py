@@ -22,7 +22,7 @@ FILE = "identity.json"
 
 class IdentityFile(Doc):
     """The file of the state directory. `url` is the control plane's; `state_keys` are base64, by key id; `authority` is PEM, and
-    pinned; `public_authorities` lets the system's vouch for the control plane too."""
+    pinned; `public_authorities` lets the system's vouch for the control plane too; `root` is that of the update framework, pinned."""
 
     url: str
     fleet: Name
@@ -32,6 +32,7 @@ class IdentityFile(Doc):
     state_keys: dict[str, str]
     authority: str = ""
     public_authorities: bool = False
+    root: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +47,7 @@ class Identity:
     state_keys: dict[str, bytes]
     authority: str = ""
     public_authorities: bool = False
+    root: str = ""
 
     def __repr__(self) -> str:
         return f"Identity({self.device!r} of {self.fleet!r} at {self.url!r}, secrets ***)"
@@ -66,6 +68,7 @@ def from_response(url: str, response: EnrolResponse, *, public_authorities: bool
         keys,
         response.authority,
         public_authorities,
+        response.root,
     )
 
 
@@ -83,6 +86,7 @@ def save(identity: Identity, state_dir: Path, disk: Disk = DISK) -> None:
         "state_keys": {name: base64.b64encode(raw).decode() for name, raw in identity.state_keys.items()},
         "authority": identity.authority,
         "public_authorities": identity.public_authorities,
+        "root": identity.root,
     }
     write_atomic(state_dir / FILE, json.dumps(body, indent=1).encode(), 0o600, disk=disk)
 
@@ -111,6 +115,7 @@ def load(state_dir: Path) -> Identity | None:
         keys,
         document.authority,
         document.public_authorities,
+        document.root,
     )
 
 

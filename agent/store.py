@@ -17,6 +17,7 @@ from wire import manifest
 from wire.errors import WireError
 from wire.manifest import MAX_MANIFEST_BYTES, Manifest
 from wire.reasons import Reason
+from wire.targets import Kind
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +27,34 @@ MAX_WORKFLOW_BYTES = 16 * 1024 * 1024
 class Fetcher(Protocol):
     """Where objects come from."""
 
+    async def vouched(self, kind: Kind, digest: str) -> int | None:
+        """The signed length of an artifact in bytes; None where no root is pinned and its digest is all that is known.
+
+        :raises ArtifactRefused: nobody vouches for it
+        """
+
     async def fetch(
-        self, digest: str, target: Path, *, max_bytes: int, progress: Progress | None = None
+        self,
+        digest: str,
+        target: Path,
+        *,
+        max_bytes: int,
+        exact: bool = False,
+        progress: Progress | None = None,
     ) -> None:
-        """:raises ArtifactRefused: it cannot be had"""
+        """Fetch an object of at most, or `exact`ly, so many bytes.
+
+        :raises ArtifactRefused: it cannot be had
+        """
 
 
 class Store:
     """Artifacts on disk. One update at a time uses `fetch_*`; paths may be asked for at any time."""
 
-    def __init__(self, state_dir: Path, disk: Disk = DISK) -> None:
+    def __init__(self, state_dir: Path, disk: Disk = DISK, quota_bytes: int = 0) -> None:
+        """`quota_bytes` 0 is no quota."""
         self._disk = disk
+        self._quota_bytes = quota_bytes
         self._objects = state_dir / "objects" / "sha256"
         self._models = state_dir / "models"
         for directory in (self._objects, self._models):
@@ -54,7 +72,7 @@ class Store:
         """:raises ArtifactRefused: it cannot be had"""
         path = self.object_path(digest)
         if not path.exists():
-            await fetcher.fetch(digest, path, max_bytes=MAX_WORKFLOW_BYTES)
+            await self._fetch_vouched("workflow", digest, path, fetcher, MAX_WORKFLOW_BYTES)
         return path
 
     async def fetch_model(
@@ -68,6 +86,8 @@ class Store:
         if path.exists():
             return path
         files = await self._manifest(digest, fetcher)
+        missing = (e for e in files.files if not self.object_path(e.sha256).exists())
+        self._check_quota("model", digest, sum(entry.size for entry in missing))
         told = progress or (lambda _done, _total: None)
         done = 0
         for entry in files.files:
@@ -77,7 +97,8 @@ class Store:
                 await fetcher.fetch(
                     entry.sha256,
                     target,
-                    max_bytes=max(entry.size, 1),
+                    max_bytes=entry.size,
+                    exact=True,
                     progress=lambda count, base=base: told(base + count, files.total_bytes),  # type: ignore[misc]
                 )
             done += entry.size
@@ -87,8 +108,34 @@ class Store:
     async def _manifest(self, digest: str, fetcher: Fetcher) -> Manifest:
         path = self.object_path(digest)
         if not path.exists():
-            await fetcher.fetch(digest, path, max_bytes=MAX_MANIFEST_BYTES)
+            await self._fetch_vouched("model", digest, path, fetcher, MAX_MANIFEST_BYTES)
         return self._read_manifest(digest)
+
+    async def _fetch_vouched(
+        self, kind: Kind, digest: str, path: Path, fetcher: Fetcher, limit_bytes: int
+    ) -> None:
+        """Fetch an artifact's own object: a workflow, or a model's manifest, which speaks for the model's files."""
+        length = await fetcher.vouched(kind, digest)
+        if length is not None and length > limit_bytes:
+            raise ArtifactRefused(
+                Reason.TOO_LARGE, f"{kind} {digest[:19]} has {length} bytes; at most {limit_bytes} are taken"
+            )
+        self._check_quota(kind, digest, length or 0)
+        await fetcher.fetch(
+            digest, path, max_bytes=limit_bytes if length is None else length, exact=length is not None
+        )
+
+    def _check_quota(self, kind: str, digest: str, more_bytes: int) -> None:
+        """:raises ArtifactRefused: the store would be larger than it may be"""
+        if not self._quota_bytes:
+            return
+        used = sum(path.stat().st_size for path in self._objects.iterdir())
+        if used + more_bytes > self._quota_bytes:
+            raise ArtifactRefused(
+                Reason.STORE_QUOTA,
+                f"{kind} {digest[:19]} needs {more_bytes} bytes beside the {used} there are; limits.store_bytes is "
+                f"{self._quota_bytes}",
+            )
 
     def _read_manifest(self, digest: str) -> Manifest:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from agent.clock import Clock
 from agent.identity import Identity
 from wire import command, desired, dsse
@@ -20,8 +22,12 @@ class SignedNonsense(Refused):
 class Gate:
     """Opens signed documents for one identity."""
 
-    def __init__(self, identity: Identity, clock: Clock) -> None:
+    def __init__(
+        self, identity: Identity, clock: Clock, state_keys: Callable[[], Mapping[str, bytes]] | None = None
+    ) -> None:
+        """`state_keys`: who may sign, asked each time; those pinned at enrolment where it is not given."""
         self._identity = identity
+        self._keys = state_keys or (lambda: identity.state_keys)
         self._clock = clock
 
     def open_desired(self, document: object, highest: int) -> Desired | None:
@@ -37,7 +43,7 @@ class Gate:
             return None
         try:
             return desired.open_signed(
-                document, identity.state_keys, device=identity.device, above_revision=highest, at_wall=at_wall
+                document, self._keys(), device=identity.device, above_revision=highest, at_wall=at_wall
             )
         except NotTrusted:
             raise
@@ -49,15 +55,19 @@ class Gate:
 
         :raises WireError: it does not hold
         """
-        identity = self._identity
         return command.open_signed(
-            document, identity.state_keys, device=identity.device, at_wall=self._clock.wall()
+            document, self._keys(), device=self._identity.device, at_wall=self._clock.wall()
         )
+
+    def knows_signer(self, document: object) -> bool:
+        """Whether the document names a key that is known; true also where it is no signed document."""
+        signers = dsse.signers(document)
+        return not signers or any(name in self._keys() for name in signers)
 
     def _revision(self, document: object) -> int:
         """The revision of a signed document for this device; 0 where it is none or not for us."""
         try:
-            body = dsse.verify(document, desired.PAYLOAD_TYPE, self._identity.state_keys)
+            body = dsse.verify(document, desired.PAYLOAD_TYPE, self._keys())
         except WireError:
             return 0
         revision = body.get("revision")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import random
 import ssl
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -31,12 +32,17 @@ from agent.outgoing import Outgoing
 from agent.tls import Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
+from agent.vouch import Vouch
 from wire import envelope
 from wire.errors import WireError
 from wire.reasons import Reason
 from wire.topics import DeviceTopics
 
 log = logging.getLogger(__name__)
+
+DOUBTED = 32
+"""Messages whose signer is not known that wait for trust metadata."""
+LEARN_S = 10.0
 
 
 class Uplink:
@@ -57,6 +63,7 @@ class Uplink:
         commands: Commands,
         client: httpx.AsyncClient,
         trust: Trust,
+        vouch: Vouch,
     ) -> None:
         self._limits = limits
         self._identity = identity
@@ -70,6 +77,9 @@ class Uplink:
         self._commands = commands
         self._client = client
         self._trust = trust
+        self._vouch = vouch
+        self._doubted: deque[Callable[[], None]] = deque(maxlen=DOUBTED)
+        self._doubt = asyncio.Event()
         self._link = Link(
             identity.broker,
             f"{identity.fleet}.{identity.device}",
@@ -108,7 +118,7 @@ class Uplink:
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run until it is cancelled, side by side."""
-        return [self._link.run(), self._courier.run(), self._poll()]
+        return [self._link.run(), self._courier.run(), self._poll(), self._learn()]
 
     async def close(self) -> None:
         """Say goodbye."""
@@ -153,9 +163,15 @@ class Uplink:
         if topic == self._topics.desired:
             self._offered(message.data)
         elif topic.startswith(self._topics.command("")):
-            self._commands.received(topic.rsplit("/", 1)[-1], message.data, message.rid)
+            self._asked(topic.rsplit("/", 1)[-1], message.data, message.rid)
 
-    def _offered(self, document: object) -> None:
+    def _asked(self, name: str, data: object, rid: str | None) -> None:
+        if self._is_strange(data):
+            self._ask_again(lambda: self._commands.received(name, data, rid))
+        else:
+            self._commands.received(name, data, rid)
+
+    def _offered(self, document: object, again: bool = True) -> None:
         self._unkept = None
         try:
             desired = self._gate.open_desired(document, self._journal.highest())
@@ -165,9 +181,37 @@ class Uplink:
             self._updater.reject(e.revision, e.reason, str(e), e.problems)
         except WireError as e:
             self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
+            if again and self._is_strange(document):
+                self._ask_again(lambda: self._offered(document, again=False))
         except OSError as e:
             self._unkept = document
             self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
+
+    # --- keys that are not known yet ----------------------------------------------------------------------------------
+
+    def _is_strange(self, document: object) -> bool:
+        """Whether another key has signed than those known, of which the root may tell."""
+        return self._vouch.has_root and not self._gate.knows_signer(document)
+
+    def _ask_again(self, what: Callable[[], None]) -> None:
+        """Look at a message once more after trust metadata has been refreshed. Of too many the oldest go."""
+        self._doubted.append(what)
+        self._doubt.set()
+
+    async def _learn(self) -> None:
+        """Refresh trust metadata where a message came whose signer is not known; not more often than `LEARN_S`."""
+        while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            try:
+                await self._vouch.refresh()
+            except (AgentError, OSError) as e:
+                log.warning("a signer is not known and metadata cannot be had", extra={"cause": str(e)})
+            waiting = list(self._doubted)
+            self._doubted.clear()
+            for look in waiting:
+                look()
+            await asyncio.sleep(LEARN_S)
 
     # --- without the broker -------------------------------------------------------------------------------------------
 

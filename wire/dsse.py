@@ -73,6 +73,14 @@ def verify(envelope: object, payload_type: str, keys: PublicKeys) -> dict[str, A
     return document
 
 
+def signers(envelope: object) -> list[str]:
+    """The key ids that an envelope names, unverified; none where it is no envelope."""
+    try:
+        return [name for name, _ in _parts(envelope)[2]]
+    except Malformed:
+        return []
+
+
 def _parts(envelope: object) -> tuple[bytes, str, list[tuple[str, bytes]]]:
     try:
         if not isinstance(envelope, dict) or not isinstance(envelope["payloadType"], str):

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,11 +20,17 @@ TOKEN = "device-token-of-the-tests"
 
 
 class ControlPlane:
-    """`objects` by digest. `cut_after_bytes`: each answer ends there, the connection with it. `status`: answered instead."""
+    """`objects` by digest. `cut_after_bytes`: each answer ends there, the connection with it. `status`: answered instead.
+    `hide_length`: no Content-Length. `drip_bytes`, `drip_s`: so many bytes are sent at a time, with a pause after each."""
 
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
         self.objects: dict[str, bytes] = {}
+        self.metadata: dict[str, bytes] = {}
+        self.root = ""
+        self.hide_length = False
+        self.drip_bytes: int | None = None
+        self.drip_s = 0.0
         self.desired: dict[str, Any] | None = None
         self.cut_after_bytes: int | None = None
         self.cuts = 0
@@ -78,7 +85,7 @@ def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
                 return
             broker = {"host": "127.0.0.1", "port": plane.broker_port, "username": "d", "password": "p"}
             answer = {"fleet": "f", "device": "d1", "api_token": TOKEN, "broker": broker}
-            self._json(201, {**answer, "state_keys": plane.state_keys})
+            self._json(201, {**answer, "state_keys": plane.state_keys, "root": plane.root})
 
         def do_GET(self) -> None:
             plane.requests.append((self.path, self.headers.get("Range")))
@@ -92,11 +99,12 @@ def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
                     self.end_headers()
                 else:
                     self._json(200, plane.desired)
+            elif "/device/tuf/" in self.path:
+                self._file(plane.metadata.get(self.path.rsplit("/", 1)[-1]))
             else:
-                self._object(self.path.rsplit("/", 1)[-1])
+                self._file(plane.objects.get(self.path.rsplit("/", 1)[-1]))
 
-        def _object(self, digest: str) -> None:
-            content = plane.objects.get(digest)
+        def _file(self, content: bytes | None) -> None:
             if content is None:
                 self._json(404, {})
                 return
@@ -106,14 +114,23 @@ def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
                 self._json(416, {})
                 return
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(content) - start))
+            if not plane.hide_length:
+                self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             part = content[start:]
             if plane.cut_after_bytes is not None and len(part) > plane.cut_after_bytes:
                 plane.cuts += 1
                 part = part[: plane.cut_after_bytes]
                 self.close_connection = True
-            self.wfile.write(part)
+            self._send(part)
+
+        def _send(self, part: bytes) -> None:
+            with contextlib.suppress(OSError):  # the other side may have left
+                while part and plane.drip_bytes is not None:
+                    self.wfile.write(part[: plane.drip_bytes])
+                    part = part[plane.drip_bytes :]
+                    time.sleep(plane.drip_s)
+                self.wfile.write(part)
 
         def _json(self, status: int, body: dict[str, Any]) -> None:
             payload = json.dumps(body).encode()
