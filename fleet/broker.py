@@ -10,22 +10,20 @@ import asyncio
 import json
 import logging
 import os
-import pwd
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet import accounts
+from fleet import accounts, mosquitto
 from fleet.clock import Clock
 from fleet.config import Broker as BrokerConfig
 from fleet.confined import Bounds
 from fleet.errors import Misconfigured, Transient
 from fleet.files import write_atomic
 from fleet.ports import free_port
-from wire.envelope import MAX_BYTES
+from fleet.references import resolve
 from wire.names import FleetId
 from wire.reasons import Reason
 
@@ -45,7 +43,9 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 @dataclass(frozen=True)
 class Endpoint:
     """Where the broker is and how the control plane logs in. `v5`: it speaks MQTT 5. `mutual`: devices and control plane show
-    certificates; then `authority` is what to trust and `certificate` what to show. `password_port` is where others log in."""
+    certificates; then `authority` is what to trust and `certificate` what to show. `password_port` is where others log in,
+    `control_port` where the control plane does, if elsewhere. `websocket` is a URL that devices are told, `websocket_port` the port where the
+    broker speaks it."""
 
     kind: str
     host: str
@@ -58,23 +58,21 @@ class Endpoint:
     authority: Path | None = None
     certificate: Path | None = None
     password_port: int | None = None
+    control_port: int | None = None
+    websocket: str = ""
+    websocket_port: int | None = None
 
 
-def find_mosquitto() -> str | None:
-    """The broker's program; Debian puts it where the PATH of users does not look."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/sbin")
-
-
-def choose_kind(config: BrokerConfig, mosquitto: str | None) -> str:
+def choose_kind(config: BrokerConfig, program: str | None) -> str:
     """:raises Misconfigured: mosquitto is asked for and not there"""
-    if config.kind == "mosquitto" and mosquitto is None:
+    if config.kind == "mosquitto" and program is None:
         raise Misconfigured(
             Reason.CONFIG_INVALID,
             "broker.kind is mosquitto, which is not installed; apt-get install mosquitto",
         )
     if config.kind != "auto":
         return config.kind
-    return "mosquitto" if mosquitto else "amqtt"
+    return "mosquitto" if program else "amqtt"
 
 
 def choose_port(host: str, port: int, kept: Path) -> int:
@@ -87,75 +85,6 @@ def choose_port(host: str, port: int, kept: Path) -> int:
         port = free_port(host)
         write_atomic(kept, str(port).encode())
     return port
-
-
-@dataclass(frozen=True)
-class Tls:
-    """What mosquitto needs for TLS: the authority to trust, its own certificate with key."""
-
-    authority: Path
-    certificate: Path
-
-
-def mosquitto_config(
-    folder: Path, host: str, port: int, tls: Tls | None = None, password: tuple[int, bool] | None = None
-) -> bytes:
-    """The configuration file. What is written of the session store is at most 30 s old; retained desired states are
-    published again after each reconnect, and events wait in the devices until they are acknowledged.
-
-    With `tls` clients of `port` show certificates. `password` is the port of a second listener with passwords, and whether
-    it has TLS.
-    """
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    lines = [
-        "per_listener_settings true",
-        f"user {user}",  # a change of user would lose the signal that ends it with its parent
-        "persistence true",
-        f"persistence_location {folder}/",
-        "persistence_file sessions.db",
-        "autosave_interval 30",
-        "persistent_client_expiration 30d",
-        f"max_packet_size {MAX_BYTES + 4096}",
-        "max_inflight_messages 100",
-        "max_queued_messages 100000",
-        "max_queued_bytes 268435456",
-        "set_tcp_nodelay true",
-        "log_dest stderr",
-        "log_type error",
-        "log_type warning",
-        "connection_messages false",
-    ]
-    if tls is None:
-        lines += [*_listener(folder, host, port), f"password_file {folder / 'passwords'}"]
-    else:
-        lines += _listener(folder, host, port) + _listener_tls(tls)
-        lines += [
-            "require_certificate true",
-            "use_identity_as_username true",
-            f"crlfile {folder / 'revoked.pem'}",
-        ]
-    if tls is not None and password is not None:
-        lines += [*_listener(folder, host, password[0]), f"password_file {folder / 'passwords'}"]
-        lines += _listener_tls(tls) if password[1] else []
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _listener(folder: Path, host: str, port: int) -> list[str]:
-    return [
-        f"listener {port} {host}",
-        "allow_anonymous false",
-        f"acl_file {folder / 'acl'}",
-        "use_username_as_clientid true",  # or a device could take over another one's session by its client id
-    ]
-
-
-def _listener_tls(tls: Tls) -> list[str]:
-    return [
-        f"cafile {tls.authority}",
-        f"certfile {tls.certificate}",
-        f"keyfile {tls.certificate}",
-        "tls_version tlsv1.2",
-    ]
 
 
 class Broker:
@@ -299,67 +228,113 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def make_broker(
-    config: BrokerConfig,
-    folder: Path,
-    fleet: FleetId,
-    control_password: str,
-    accounts_of: Callable[[], Mapping[str, str]],
-    clock: Clock,
-    tls: Tls | None = None,
-    control_certificate: Path | None = None,
-    revocations: Callable[[], tuple[bytes, Sequence[str]]] | None = None,
-) -> Broker:
-    """The broker the configuration asks for, not yet started. `tls` and `control_certificate` are for one with TLS.
+@dataclass(frozen=True)
+class Surroundings:
+    """What a broker is made of besides its configuration. `accounts_of` gives user → password hash of every device; `control_certificate`
+    is what the control plane shows; `revocations` gives the list of certificates, PEM, and the devices. `tls` is for one with TLS."""
+
+    folder: Path
+    fleet: FleetId
+    control_password: str
+    accounts_of: Callable[[], Mapping[str, str]]
+    clock: Clock
+    tls: mosquitto.Tls | None = None
+    control_certificate: Path | None = None
+    revocations: Callable[[], tuple[bytes, Sequence[str]]] | None = None
+
+
+def make_broker(config: BrokerConfig, around: Surroundings) -> Broker:
+    """The broker the configuration asks for, not yet started.
 
     :raises Misconfigured: it cannot be had
     """
-    mosquitto = find_mosquitto()
-    kind = choose_kind(config, mosquitto)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    program = mosquitto.find()
+    kind = choose_kind(config, program)
+    around.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make = {"external": _external, "mosquitto": _mosquitto, "amqtt": _amqtt}[kind]
+    endpoint, command = make(config, around)
     readers = {accounts.READER_PREFIX + name: password for name, password in config.readers.items()}
-    if kind == "external":
-        login = (config.username or accounts.CONTROL_USER, config.password or control_password)
-        endpoint = Endpoint(kind, config.host, config.port, *login, tls=config.tls)
-        return Broker(endpoint, folder, fleet, accounts_of, None, clock, readers, revocations)
-    port = choose_port(config.host, config.port, folder / "port")
+    return Broker(
+        endpoint,
+        around.folder,
+        around.fleet,
+        around.accounts_of,
+        command,
+        around.clock,
+        readers,
+        around.revocations,
+    )
+
+
+def _external(config: BrokerConfig, around: Surroundings) -> tuple[Endpoint, list[str] | None]:
+    password = resolve(config.password, os.environ, "broker.password") or around.control_password
+    endpoint = Endpoint(
+        "external",
+        config.host,
+        config.port,
+        config.username or accounts.CONTROL_USER,
+        password,
+        tls=config.tls,
+        mutual=config.tls and config.certificates,
+        authority=Path(config.authority) if config.authority else _authority_of(config, around),
+        certificate=around.control_certificate if config.tls and config.certificates else None,
+        control_port=config.control_port,
+        websocket=config.websocket,
+    )
+    return endpoint, None
+
+
+def _authority_of(config: BrokerConfig, around: Surroundings) -> Path | None:
+    """Where the external broker judges our certificates it shows one of our authority too, unless another is named."""
+    return around.tls.authority if config.tls and config.certificates and around.tls else None
+
+
+def _mosquitto(config: BrokerConfig, around: Surroundings) -> tuple[Endpoint, list[str] | None]:
+    folder, used = around.folder, around.tls if config.tls else None
+
+    def port(wanted: int | None, kept: str) -> int | None:
+        return None if wanted is None else choose_port(config.host, wanted, folder / kept)
+
+    listeners = mosquitto.Listeners(
+        config.host,
+        choose_port(config.host, config.port, folder / "port"),
+        port(config.password_port if used else None, "password-port"),
+        config.password_tls,
+        port(config.websocket_port, "websocket-port"),
+    )
+    write_atomic(folder / "mosquitto.conf", mosquitto.configuration(folder, listeners, used), 0o600)
+    endpoint = Endpoint(
+        "mosquitto",
+        WILDCARDS.get(config.host, config.host),
+        listeners.port,
+        accounts.CONTROL_USER,
+        around.control_password,
+        tls=used is not None,
+        mutual=used is not None,
+        authority=used.authority if used else None,
+        certificate=around.control_certificate if used else None,
+        password_port=listeners.password_port,
+        websocket=config.websocket,
+        websocket_port=listeners.websocket_port,
+    )
+    program = mosquitto.find()
+    assert program is not None
+    return endpoint, [program, "-c", str(folder / "mosquitto.conf")]
+
+
+def _amqtt(config: BrokerConfig, around: Surroundings) -> tuple[Endpoint, list[str] | None]:
+    log.warning(
+        "mosquitto is not installed: the broker is amqtt, which speaks MQTT 3.1.1 only, keeps nothing across a "
+        "restart, has no TLS and collapses past about 1,000 devices. It is for the demo; install mosquitto for "
+        "anything else"
+    )
+    port = choose_port(config.host, config.port, around.folder / "port")
+    settings = {
+        "host": config.host,
+        "port": port,
+        "fleet": around.fleet,
+        "passwords": str(around.folder / "passwords"),
+    }
     host = WILDCARDS.get(config.host, config.host)
-    login = (accounts.CONTROL_USER, control_password)
-    if kind == "mosquitto":
-        assert mosquitto is not None
-        used = tls if config.tls else None
-        password = None
-        if used and config.password_port is not None:
-            chosen = choose_port(config.host, config.password_port, folder / "password-port")
-            password = (chosen, config.password_tls)
-        content = mosquitto_config(folder, config.host, port, used, password)
-        write_atomic(folder / "mosquitto.conf", content, 0o600)
-        command = [mosquitto, "-c", str(folder / "mosquitto.conf")]
-        endpoint = Endpoint(kind, host, port, *login)
-        if used:
-            endpoint = Endpoint(
-                kind,
-                host,
-                port,
-                *login,
-                tls=True,
-                mutual=True,
-                authority=used.authority,
-                certificate=control_certificate,
-                password_port=password[0] if password else None,
-            )
-    else:
-        log.warning(
-            "mosquitto is not installed: the broker is amqtt, which speaks MQTT 3.1.1 only, keeps nothing across a "
-            "restart, has no TLS and collapses past about 1,000 devices. It is for the demo; install mosquitto for "
-            "anything else"
-        )
-        settings = {
-            "host": config.host,
-            "port": port,
-            "fleet": fleet,
-            "passwords": str(folder / "passwords"),
-        }
-        command = [sys.executable, "-m", "fleet.broker_amqtt", json.dumps(settings)]
-        endpoint = Endpoint(kind, host, port, *login, v5=False)
-    return Broker(endpoint, folder, fleet, accounts_of, command, clock, readers, revocations)
+    endpoint = Endpoint("amqtt", host, port, accounts.CONTROL_USER, around.control_password, v5=False)
+    return endpoint, [sys.executable, "-m", "fleet.broker_amqtt", json.dumps(settings)]

@@ -55,6 +55,11 @@ class Broker(_Section):
     `password_port` is a second listener for readers and for devices without a certificate, with TLS unless `password_tls` is false,
     and is there only where it is given. `readers` maps names to passwords: each may log in as `_reader.NAME` and
     read everything of the fleet.
+
+    `websocket_port` is a listener for MQTT over WebSocket, in the same way as `port`; `websocket` the URL that devices are told for it,
+    by default `wss://HOST:PORT/mqtt`, or ws:// without TLS. Only for `external`: `certificates` where it judges certificates of our
+    authority (mutual TLS, the name as user name), `authority` a PEM file to trust instead of ours or the system's, `control_port` where
+    control planes log in, if elsewhere than devices.
     """
 
     kind: Literal["auto", "mosquitto", "amqtt", "external"] = "auto"
@@ -64,6 +69,11 @@ class Broker(_Section):
     tls: bool = False
     password_port: int | None = Field(default=None, ge=0, le=65535)
     password_tls: bool = True
+    websocket_port: int | None = Field(default=None, ge=0, le=65535)
+    websocket: str = ""
+    certificates: bool = False
+    authority: str = ""
+    control_port: int | None = Field(default=None, ge=1, le=65535)
     username: str = ""
     password: str = Field(default="", repr=False)
     readers: dict[Name, str] = Field(default_factory=dict, repr=False)
@@ -105,6 +115,7 @@ class Limits(_Section):
     desired_days: float = Field(default=30.0, gt=0)
     enrolment_token_hours: float = Field(default=24.0, gt=0)
     certificate_days: float = Field(default=90.0, gt=0)
+    lease_s: float = Field(default=15.0, ge=1, le=600)
     receive_maximum: int = Field(default=10_000, ge=1, le=65535)
 
 
@@ -125,10 +136,12 @@ class TrustDays(_Section):
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
+    `replica` names this process where several share a database and a broker; `env:HOSTNAME` is a pod's name. Without it there is one.
     Passwords and keys (`database_password`, `broker.password`, `objects.secret_key`) may be `file:PATH` or `env:NAME`.
     """
 
     fleet: Name = "default"
+    replica: str = Field(default="", max_length=128)
     database: str = Field(default="", repr=False)
     database_password: str = Field(default="", repr=False)
     objects: ObjectStore = ObjectStore()

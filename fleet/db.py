@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -100,8 +100,8 @@ def insert_ignoring(session: Session, table: Any, rows: Sequence[dict[str, Any]]
         return 0
     target: Table = table.__table__
     if session.get_bind().dialect.name == "postgresql":
-        result: Any = session.execute(postgresql.insert(target).values(list(rows)).on_conflict_do_nothing())
-        return int(result.rowcount)
+        inserted = postgresql.insert(target).values(list(rows)).on_conflict_do_nothing()
+        return len(session.execute(inserted.returning(literal_column("1"))).all())
     new = 0
     for row in rows:
         outcome: Any = session.execute(sqlite.insert(target).values(row).on_conflict_do_nothing())

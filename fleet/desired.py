@@ -70,6 +70,8 @@ class DesiredStates:
         self._ids = ids
         self._lifetime_s = lifetime_days * DAY_S
         self._publish = publish
+        self.guard: Callable[[Session], None] = lambda _session: None
+        """Raises within a transaction that only the leading replica may make, and this one is not."""
         self._unsigned = unsigned
         self._boot = ids.unique()
         self._seq = 0
@@ -179,10 +181,12 @@ class DesiredStates:
         :raises Transient: the broker does not take it
         """
         async with self._locks[hash(device) % LOCK_STRIPES]:
-            row = await asyncio.to_thread(self.newest, device)
-            if row is not None:
+            row, published = await asyncio.to_thread(self.newest, device), 0
+            while row is not None and row.revision > published:
                 topic = DeviceTopics(self._fleet, DeviceId(device)).desired
                 await self._publish(topic, self._envelope(row))
+                # Once more where another replica has made and published a newer one meanwhile.
+                published, row = row.revision, await asyncio.to_thread(self.newest, device)
 
     async def publish_all(self) -> None:
         """Publish every device's newest revision again: a broker that died may have lost what it retained."""
@@ -211,6 +215,7 @@ class DesiredStates:
         at = self._clock.wall()
         renewed = []
         with self._database.write() as session:
+            self.guard(session)
             soon = DesiredRevision.expires_at < at + self._lifetime_s / 2
             query = select(DesiredRevision) if everything else select(DesiredRevision).where(soon)
             for row in session.scalars(query):

@@ -28,6 +28,8 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 BATCH_MOST = 500
 BATCH_WAIT_S = 0.05
 """How long the first message of a batch waits for others: one transaction, one fsync for all of them."""
+QUIET_S = 2.0
+"""A session to be emptied is empty when nothing has come for so long."""
 PUBLISH_DEADLINE_S = 10.0
 PUBLISHES_AT_ONCE = 64
 BACKOFF_FIRST_S = 0.2
@@ -56,7 +58,10 @@ class Link:
         sink: Sink,
         on_connect: Callable[[], Awaitable[None]],
         receive_maximum: int,
+        client_id: str = "",
     ) -> None:
+        """`client_id` names the session; by default the user name does."""
+        self._client_id = client_id or endpoint.username
         self._endpoint = endpoint
         self._subscriptions = subscriptions
         self._sink = sink
@@ -109,9 +114,7 @@ class Link:
             raise Transient(Reason.BROKER_UNAVAILABLE, f"the broker did not take {topic}: {e}") from e
 
     async def _session(self) -> None:
-        client = self._make_client()
-        paho: Any = client._client  # aiomqtt has no public way to acknowledge by hand
-        paho.manual_ack_set(True)
+        client = make_client(self._endpoint, self._client_id, self._receive_maximum)
         async with client:
             await client.subscribe([(topic, 1) for topic in self._subscriptions])
             self._client = client
@@ -120,7 +123,7 @@ class Link:
             log.info("broker connected", extra={"kind": self._endpoint.kind})
             greeting = asyncio.create_task(self._greet(), name="link-on-connect")
             try:
-                await self._take_in(client, paho)
+                await self._take_in(client)
             finally:
                 greeting.cancel()
                 await asyncio.gather(greeting, return_exceptions=True)
@@ -133,39 +136,15 @@ class Link:
         except Exception:
             log.exception("work after connecting failed")
 
-    async def _take_in(self, client: Client, paho: Any) -> None:
+    async def _take_in(self, client: Client) -> None:
         messages = client.messages
         while True:
             batch = [await messages.__anext__()]
             await asyncio.sleep(BATCH_WAIT_S)
             while len(messages) and len(batch) < BATCH_MOST:
                 batch.append(await messages.__anext__())
-            await self._sink([Incoming(str(m.topic), _bytes(m.payload), m.retain) for m in batch])
-            for message in batch:
-                if message.qos:
-                    paho.ack(message.mid, message.qos)
-
-    def _make_client(self) -> Client:
-        endpoint = self._endpoint
-        common: dict[str, Any] = {
-            "username": endpoint.username,
-            "password": endpoint.password,
-            "identifier": endpoint.username,
-            "logger": log.getChild("mqtt"),
-            "keepalive": 30,
-            "tls_context": _tls(endpoint),
-            "max_inflight_messages": 1000,
-        }
-        if endpoint.v5:
-            properties = _properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_EXPIRY_S
-            properties.ReceiveMaximum = self._receive_maximum
-            common |= {"protocol": ProtocolVersion.V5, "clean_start": False, "properties": properties}
-        else:
-            common |= {"protocol": ProtocolVersion.V311, "clean_session": False}
-        client = Client(endpoint.host, endpoint.port, **common)
-        client.pending_calls_threshold = 10 * PUBLISHES_AT_ONCE
-        return client
+            await self._sink([_incoming(message) for message in batch])
+            _acknowledge(client, batch)
 
     def _expiry(self, expires_in_s: float | None) -> Any:
         if expires_in_s is None or not self._endpoint.v5:
@@ -173,6 +152,70 @@ class Link:
         properties = _properties(PacketTypes.PUBLISH)
         properties.MessageExpiryInterval = max(1, int(expires_in_s))
         return properties
+
+
+def make_client(
+    endpoint: Endpoint, client_id: str, receive_maximum: int, *, clean_start: bool = False
+) -> Client:
+    """A client for the session of this id, which acknowledges by hand; `clean_start` throws away what the broker keeps of it."""
+    common: dict[str, Any] = {
+        "username": endpoint.username,
+        "password": endpoint.password,
+        "identifier": client_id,
+        "logger": log.getChild("mqtt"),
+        "keepalive": 30,
+        "tls_context": _tls(endpoint),
+        "max_inflight_messages": 1000,
+    }
+    if endpoint.v5:
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 0 if clean_start else SESSION_EXPIRY_S
+        properties.ReceiveMaximum = receive_maximum
+        common |= {"protocol": ProtocolVersion.V5, "clean_start": clean_start, "properties": properties}
+    else:
+        common |= {"protocol": ProtocolVersion.V311, "clean_session": clean_start}
+    client = Client(endpoint.host, endpoint.control_port or endpoint.port, **common)
+    client.pending_calls_threshold = 10 * PUBLISHES_AT_ONCE
+    paho: Any = client._client  # aiomqtt has no public way to acknowledge by hand
+    paho.manual_ack_set(True)
+    return client
+
+
+async def empty_session(
+    endpoint: Endpoint, client_id: str, shared: Sequence[str], sink: Sink, receive_maximum: int
+) -> int:
+    """Take in what the broker keeps for a session that nobody comes back to, and end it; how many messages there were.
+
+    :raises MqttError: the connection was lost, as when its owner comes back after all
+    """
+    taken = 0
+    async with make_client(endpoint, client_id, receive_maximum) as client:
+        await client.unsubscribe(list(shared))
+        messages = client.messages
+        while True:
+            try:
+                first = await asyncio.wait_for(messages.__anext__(), QUIET_S)
+            except asyncio.TimeoutError:
+                break
+            batch = [first]
+            while len(messages) and len(batch) < BATCH_MOST:
+                batch.append(await messages.__anext__())
+            await sink([_incoming(message) for message in batch])
+            _acknowledge(client, batch)
+            taken += len(batch)
+    async with make_client(endpoint, client_id, receive_maximum, clean_start=True):
+        return taken
+
+
+def _incoming(message: Any) -> Incoming:
+    return Incoming(str(message.topic), _bytes(message.payload), message.retain)
+
+
+def _acknowledge(client: Client, batch: Sequence[Any]) -> None:
+    paho: Any = client._client
+    for message in batch:
+        if message.qos:
+            paho.ack(message.mid, message.qos)
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext | None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from fleet import authority, tls
 from fleet.auth import Tokens
 from fleet.benchmarks import Benchmarks
-from fleet.broker import Broker, Tls, make_broker
+from fleet.broker import Broker, Surroundings, make_broker
 from fleet.certificates import Certificates
 from fleet.checker import Checker
 from fleet.clock import Clock, Ids, RandomIds, SystemClock
@@ -25,9 +25,13 @@ from fleet.desired import DesiredStates
 from fleet.devices import Devices
 from fleet.errors import FleetError, Misconfigured, Transient
 from fleet.ingest import Ingest
+from fleet.lease import Leadership
 from fleet.link import Link
+from fleet.mosquitto import Tls
 from fleet.objects import Objects, open_objects
+from fleet.references import resolve
 from fleet.registry import Registry
+from fleet.replicas import Alone, Replica
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from fleet.tuf.trust import Trust
@@ -93,8 +97,7 @@ class Plane:
             fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
         )
         self.ingest = Ingest(fleet, self.database, seams.clock, self._answered)
-        self.broker: Broker = make_broker(
-            config.broker,
+        around = Surroundings(
             data.broker,
             fleet,
             _password(data),
@@ -104,15 +107,37 @@ class Plane:
             data.control_certificate,
             lambda: (self.certificates.revocation_list(), self.certificates.revoked_devices()),
         )
+        self.broker: Broker = make_broker(config.broker, around)
         self.on_new_certificate: Callable[[], None] = lambda: None
+        self.replica_name = resolve(config.replica, os.environ, "replica")
+        subscriptions = fleet_subscriptions(fleet, shared=bool(self.replica_name))
+        login = self.broker.endpoint.username
+        client_id = f"{login}.{self.replica_name}" if self.replica_name else login
         self.link = Link(
             self.broker.endpoint,
-            fleet_subscriptions(fleet),
+            subscriptions,
             self.ingest.take,
-            self.desired.publish_all,
+            self._connected,
             config.limits.receive_maximum,
+            client_id,
         )
+        self.replica = self._make_replica(client_id, subscriptions)
+        self.desired.guard = self.replica.check
         self._running = AsyncExitStack()
+
+    def _make_replica(self, client_id: str, subscriptions: tuple[str, ...]) -> Alone | Replica:
+        if not self.replica_name:
+            return Alone()
+        limits = self.config.limits
+        return Replica(
+            Leadership(self.database, self.clock, self.replica_name, limits.lease_s, self._gained),
+            self.broker.endpoint,
+            client_id,
+            subscriptions,
+            self.ingest.take,
+            limits.receive_maximum,
+            limits.lease_s,
+        )
 
     async def __aenter__(self) -> Plane:
         """:raises FleetError: the schema is another one, or the broker does not start"""
@@ -127,6 +152,8 @@ class Plane:
             await self.broker.start()
             stack.push_async_callback(_cancel, asyncio.create_task(self.link.run(), name="link"))
             await self._wait_connected()
+            stack.callback(self.replica.release)
+            stack.push_async_callback(_cancel, asyncio.create_task(self.replica.run(), name="replica"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
             self._running = stack.pop_all()
         return self
@@ -149,21 +176,33 @@ class Plane:
                 f"no session with the broker at {endpoint.host}:{endpoint.port} within {CONNECT_DEADLINE_S:.0f} s",
             ) from e
 
-    async def _maintain(self) -> None:
-        """Once an hour: forget old rows, sign and issue anew what would expire."""
+    async def _connected(self) -> None:
+        """A broker that died may have lost what it retained; one publishes it again for all."""
+        if self.replica.leads:
+            await self.desired.publish_all()
+
+    async def _gained(self) -> None:
+        await self.desired.publish_all()
+        await self._keep_fleet()
+
+    async def _keep_fleet(self) -> None:
+        """What one replica does for all: forget old rows, sign and issue anew what would expire."""
         limits = self.config.limits
+        await asyncio.to_thread(self.certificates.forget_old)
+        gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
+        await self.refresh_trust()
+        renewed = await self.desired.renew()
+        log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
+
+    async def _maintain(self) -> None:
+        """Once an hour: what each does for itself, and what the leader does for all."""
         while True:
             try:
-                await asyncio.to_thread(self.certificates.forget_old)
                 if await asyncio.to_thread(self._refresh_certificates):
                     self.on_new_certificate()
                 await self.broker.reload()
-                gone = await asyncio.to_thread(
-                    self.devices.forget_old, limits.history_days, limits.events_days
-                )
-                await self.refresh_trust()
-                renewed = await self.desired.renew()
-                log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
+                if self.replica.leads:
+                    await self._keep_fleet()
             except FleetError as e:
                 log.warning("maintenance was cut short", extra={"cause": str(e)})
             except Exception:

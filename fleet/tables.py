@@ -315,3 +315,14 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     count: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str] = mapped_column(HASH)
+
+
+class LeaseRow(Base):
+    """What only one replica may do (`leader`), and which replicas live (`replica:CLIENT-ID`). See fleet.lease."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(128))
+    token: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[float] = mapped_column(Float)

@@ -85,6 +85,16 @@ def parse(topic: str) -> Parsed:
     return Parsed(FleetId(parts[2]), DeviceId(parts[3]), parts[4], "/".join(parts[5:]))
 
 
-def fleet_subscriptions(fleet: FleetId) -> tuple[str, ...]:
-    """What the control plane's ingest subscribes to: everything that goes up."""
-    return tuple(f"{ROOT}/{fleet}/+/{kind}" for kind in ("conn", "reported", "health", "event/+", "rsp/+"))
+SHARE = "$share/outrider/"
+"""The prefix of a shared subscription: each message goes to one of those who have it (MQTT 5.0, 4.8.2)."""
+
+
+def fleet_subscriptions(fleet: FleetId, *, shared: bool = False) -> tuple[str, ...]:
+    """What the control plane's ingest subscribes to: everything that goes up.
+
+    `shared` is for several replicas: events and health go to one of them. Of the rest every replica needs all: presence and reported
+    states, because only who has seen all of them knows the last; responses, because one replica waits for each.
+    """
+    prefix = SHARE if shared else ""
+    everybody = [f"{ROOT}/{fleet}/+/{kind}" for kind in ("conn", "reported", "rsp/+")]
+    return (*everybody, *(f"{prefix}{ROOT}/{fleet}/+/{kind}" for kind in ("health", "event/+")))

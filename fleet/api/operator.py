@@ -227,6 +227,7 @@ async def health(plane: PlaneDep) -> dict[str, Any]:
             "connected": plane.link.connected.is_set(),
             "restarts": plane.broker.restarts,
         },
+        "replica": {"name": plane.replica_name, "leads": plane.replica.leads},
         "devices": count,
         "ingest": {
             "received": counters.received,

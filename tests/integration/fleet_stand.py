@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import io
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +32,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from fleet.client import Access, Client
 from fleet.clock import RandomIds, SystemClock
-from fleet.config import Broker, Config, DataDir, Http, Limits
+from fleet.config import Broker, Config, DataDir, Http, Limits, save
 from fleet.plane import Seams
 from fleet.server import serve
 from fleet.setup import init
@@ -65,9 +67,11 @@ class Stand:
         scripted: bool = True,
         secure: bool = False,
         objects: Mapping[str, Any] | None = None,
+        start: bool = True,
+        more: Mapping[str, Any] | None = None,
         **broker_fields: Any,
     ) -> None:
-        """`secure`: HTTPS, and certificates at the broker. `objects`: fields of a bucket's configuration."""
+        """`secure`: HTTPS, and certificates at the broker. `objects`: fields of a bucket's configuration; `more`: of the whole."""
         self.data = DataDir(root)
         servers: dict[str, Any] = {}
         if backing.on_servers():
@@ -79,9 +83,11 @@ class Stand:
             broker=Broker(**{"kind": broker, "port": 0, "tls": secure, **broker_fields}),
             limits=Limits(check_wall_s=20.0 if scripted else 180.0, body_bytes=200_000),
         )
+        config = self.config = Config.model_validate({**config.model_dump(), **(more or {})})
         self.admin_token = init(root, config, SystemClock(), RandomIds()).admin_token
         self._scripted = scripted
-        self.start()
+        if start:
+            self.start()
 
     def start(self) -> None:
         self.data.serve.unlink(missing_ok=True)
@@ -91,6 +97,15 @@ class Stand:
         eventually(lambda: self.data.serve.exists() or self.process.poll() is not None)
         assert self.process.poll() is None, "the control plane did not start"
         self.told: dict[str, Any] = json.loads(self.data.serve.read_text())
+
+    def replica(self, root: Path, name: str) -> Stand:
+        """Another control plane of the same fleet, with the same keys; not started."""
+        shutil.copytree(self.data.root, root, ignore=shutil.ignore_patterns("serve*", "broker", "uploads"))
+        other = copy.copy(self)
+        other.data = DataDir(root)
+        other.config = self.config.model_copy(update={"replica": name})
+        save(other.data, other.config)
+        return other
 
     @property
     def url(self) -> str:

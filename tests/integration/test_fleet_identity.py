@@ -22,7 +22,8 @@ from agent.keys import FileKeys
 from agent.renewal import Renewal
 from agent.tls import SignedTokens, Trust
 from fleet import authority
-from tests.integration.fleet_stand import Device, Stand, eventually, package
+from tests.integration.enrolled import CLOCK, Enrolled
+from tests.integration.fleet_stand import Stand, eventually, package
 from tests.unit.agent.clocks import ManualClock
 from wire import proof
 
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.skipif(
     not (shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists()),
     reason="mosquitto is not installed",
 )
-CLOCK = SystemClock(assume_synced=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,54 +38,6 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     running = Stand(tmp_path_factory.mktemp("identity") / "data", secure=True)
     yield running
     assert running.stop() == 0
-
-
-class Enrolled:
-    """A device that has enrolled by the agent's own code, with its state directory."""
-
-    def __init__(self, stand: Stand, directory: Path, name: str, replace: bool = False) -> None:
-        directory.mkdir(exist_ok=True)
-        with stand.client() as client:
-            self.token = client.create_enrolment_token(device=name, replace=replace)["token"]
-        self.directory = directory
-        self.who = asyncio.run(enrol(stand.url, self.token, directory, CLOCK))
-        self.keys = FileKeys(directory)
-        self.trust = Trust(self.who.authority, self.keys, CLOCK)
-
-    def mqtt(self) -> Mqtt:
-        return Mqtt(self)
-
-    def client(self, *, certificate: bool = True, tokens: bool = True) -> httpx.Client:
-        context = self.trust.context if certificate else ssl.create_default_context(cadata=self.who.authority)
-        auth = SignedTokens(self.who.device, self.keys, CLOCK) if tokens else None
-        return httpx.Client(base_url=self.who.url, verify=context, auth=auth, timeout=30)
-
-
-class Mqtt(Device):
-    """The device's protocol side, which shows its certificate."""
-
-    def __init__(self, enrolled: Enrolled) -> None:
-        who = enrolled.who
-        super().__init__({"fleet": who.fleet, "device": who.device, "broker": who.broker.to_json()})
-        self.mqtt.username_pw_set(who.device)
-        self.mqtt.tls_set_context(enrolled.trust.context)
-        self.refused = ""
-
-    def try_connect(self) -> str:
-        """Why the broker refuses; empty where it does not."""
-        refused: list[str] = []
-        self.mqtt.on_disconnect = lambda _c, _u, _f, code, _p: refused.append(str(code))
-        try:
-            self.mqtt.connect(self.identity["broker"]["host"], self.identity["broker"]["port"])
-        except (OSError, ssl.SSLError) as e:
-            return str(e)
-        self.mqtt.loop_start()
-        try:
-            eventually(lambda: self._connected or refused)
-        finally:
-            self.mqtt.disconnect()
-            self.mqtt.loop_stop()
-        return refused[0] if not self._connected else ""
 
 
 def test_enrolment_gives_a_certificate_and_no_secret_leaves_either_side(stand: Stand, tmp_path: Path) -> None:
