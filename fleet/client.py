@@ -160,6 +160,27 @@ class Client:
         params = {name: value for name, value in given.items() if value is not None}
         return list(self._call("GET", "/benchmarks", params=params)["benchmarks"])
 
+    def trust(self) -> dict[str, Any]:
+        """Roles with their keys, what waits for signatures, warnings."""
+        return self._call("GET", "/trust")
+
+    def trust_pending(self) -> dict[str, Any]:
+        """What is to be carried to where the offline keys are."""
+        return self._call("GET", "/trust/pending")
+
+    def trust_signed(self, document: Any) -> dict[str, Any]:
+        """Bring such a document back, signed; `in_force` and `waiting` are roles."""
+        return self._call("POST", "/trust/signed", json=document)
+
+    def rotate_keys(
+        self, role: str, public: list[str], threshold: int | None = None, keep: bool = False
+    ) -> dict[str, Any]:
+        body = {"role": role, "public": public, "threshold": threshold, "keep": keep}
+        return self._call("POST", "/trust/rotate", json=body)
+
+    def revoke_key(self, key: str) -> dict[str, Any]:
+        return self._call("POST", "/trust/revoke", json={"key": key})
+
     def models(self) -> list[dict[str, Any]]:
         return list(self._call("GET", "/models")["models"])
 

@@ -289,14 +289,14 @@ class Repository:
 
     def _online(self, work: Work) -> None:
         root = work.root
-        stale = work.changed & set(roles.SNAPSHOT_MEMBERS)
-        if stale or not self._good(work, root, "snapshot"):
-            members = {role: work.files[role] for role in roles.SNAPSHOT_MEMBERS}
+        members = {role: work.files[role] for role in roles.SNAPSHOT_MEMBERS}
+        if not self._good(work, root, "snapshot") or not roles.lists(work.files["snapshot"], members):
             version = self._next(work, "snapshot")
             self._adopt_online(
                 work, root, "snapshot", roles.new_snapshot(members, version, self._end("snapshot"))
             )
-        if "snapshot" in work.changed or not self._good(work, root, "timestamp"):
+        named = {"snapshot": work.files["snapshot"]}
+        if not self._good(work, root, "timestamp") or not roles.lists(work.files["timestamp"], named):
             version = self._next(work, "timestamp")
             made = roles.new_timestamp(work.files["snapshot"], version, self._end("timestamp"))
             self._adopt_online(work, root, "timestamp", made)

@@ -100,6 +100,20 @@ def new_timestamp(snapshot: bytes, version: int, expires_wall: float) -> Metadat
     return Metadata(Timestamp(version=version, expires=at(expires_wall), snapshot_meta=meta))
 
 
+def lists(content: bytes, members: Mapping[str, bytes]) -> bool:
+    """Whether a snapshot or timestamp names just these files."""
+    signed = read(content).signed
+    meta = signed.meta if isinstance(signed, Snapshot) else {"snapshot.json": signed.snapshot_meta}
+    if set(meta) != {f"{role}.json" for role in members}:
+        return False
+    try:
+        for role, member in members.items():
+            meta[f"{role}.json"].verify_length_and_hashes(member)
+    except RepositoryError:
+        return False
+    return all(meta[f"{role}.json"].version == version_of(member) for role, member in members.items())
+
+
 def read(content: bytes) -> Metadata[Any]:
     """:raises Unsound: no metadata"""
     try:

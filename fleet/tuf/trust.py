@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def read_waiting(document: object) -> dict[str, Metadata[Any]]:
     waiting = document.get("waiting")
     for role, body in (waiting if isinstance(waiting, dict) else {}).items():
         try:
-            found[str(role)] = Metadata[Any].from_dict(body)
+            found[str(role)] = Metadata[Any].from_dict(copy.deepcopy(body))  # it takes what it reads apart
         except Exception as e:  # of whatever it consists, it is no metadata
             raise Refused(Reason.METADATA_INVALID, f"{role} is no metadata: {type(e).__name__}: {e}") from e
     return found

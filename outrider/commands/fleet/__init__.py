@@ -8,10 +8,10 @@ import sys
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    from outrider.commands.fleet import bench, devices, registry, server, tokens
+    from outrider.commands.fleet import bench, devices, registry, server, tokens, trust
 
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for noun in (server, tokens, devices, registry, bench):
+    for noun in (server, tokens, devices, registry, trust, bench):
         noun.configure(commands)
 
 

@@ -6,11 +6,21 @@ import argparse
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outrider.commands.fleet import access
 from outrider.commands.fleet.access import Commands
 
+if TYPE_CHECKING:
+    from fleet.setup import TrustKeys
+
 STANDARD_NAMES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+TRUST_ROLES = {
+    "root": "the root of trust gets",
+    "targets": "vouch for the others",
+    "artifact": "sign models, and workflows",
+}
 
 
 def configure(commands: Commands) -> None:
@@ -41,6 +51,9 @@ def configure(commands: Commands) -> None:
     init.add_argument(
         "--no-user-config", action="store_true", help="do not write ~/.config/outrider/fleet.toml"
     )
+    for role, text in TRUST_ROLES.items():
+        init.add_argument(f"--{role}-keys", type=int, default=1, metavar="N", help=f"how many keys {text}")
+        init.add_argument(f"--{role}-threshold", type=int, metavar="M", help="how many of them must sign")
     init.set_defaults(action=_init)
     serve = commands.add_parser("serve", help="run a control plane with its broker")
     serve.add_argument("dir", type=Path)
@@ -64,7 +77,7 @@ def _init(args: argparse.Namespace) -> int:
         http=Http(host=args.host, port=args.port, tls="own" if secure else "off", names=args.name),
         broker=Broker(host=args.host, port=port, tls=secure),
     )
-    made = init(args.dir, config, SystemClock(), RandomIds())
+    made = init(args.dir, config, SystemClock(), RandomIds(), _trust_keys(args))
     data = DataDir(args.dir)
     if args.renew_authority is not None:
         authority.renew(data.authority, args.renew_authority, made.config.fleet, SystemClock())
@@ -77,11 +90,36 @@ def _init(args: argparse.Namespace) -> int:
     if not args.no_user_config:
         print(f"this user's commands use it: {access.save(data, made.config.http, made.admin_token)}")
     print(f"back up {data.root / 'keys'}: devices trust nothing that other keys have signed")
+    print(_OFFLINE.format(offline=data.offline, online=data.trust_keys))
     print(
         f"take offline: move {data.root_key} to a medium that is kept in a safe. Devices trust what it signs; it is needed\n"
         f"  only every five years: outrider fleet init {data.root} --renew-authority {data.root_key.name}"
     )
     return 0
+
+
+_OFFLINE = """take offline: move {offline}/tuf-root-*.pem and {offline}/tuf-targets-*.pem to a medium in a safe, one person each where there
+  are several. They are needed to change keys and once a year: `outrider fleet sign`. Everything goes on without them.
+  For models and workflows that nobody who takes this machine over can forge, move {online}/tuf-models-*.pem and
+  tuf-workflows-*.pem too: uploads then wait for `outrider fleet sign`. `outrider fleet doctor` says which keys are still here"""
+
+
+def _trust_keys(args: argparse.Namespace) -> TrustKeys:
+    from fleet.errors import Refused
+    from fleet.setup import TrustKeys
+    from wire.reasons import Reason
+
+    found = []
+    for role in TRUST_ROLES:
+        count = getattr(args, f"{role}_keys")
+        threshold = getattr(args, f"{role}_threshold") or count // 2 + 1
+        if not 1 <= threshold <= count <= 16:
+            raise Refused(
+                Reason.INVALID_FIELD,
+                f"--{role}-threshold {threshold} of --{role}-keys {count}: 1 to 16 keys, no more signatures than keys",
+            )
+        found.append((count, threshold))
+    return TrustKeys(*found)
 
 
 def _serve(args: argparse.Namespace) -> int:
