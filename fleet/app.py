@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from fleet.api import device, operator, page, problems, registry, trust
+from fleet.api import (
+    audit,
+    description,
+    device,
+    devices,
+    health,
+    page,
+    people,
+    problems,
+    records,
+    registry,
+    tokens,
+    trust,
+)
+from fleet.api.requests import RequestIds
 from fleet.plane import Plane
 
 
@@ -20,6 +34,10 @@ def make_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     problems.install(app)
-    for part in (device, operator, registry, trust, page):
+    for part in (device, tokens, devices, records, registry, trust, people, audit, health, page):
         app.include_router(part.router)
+    for router in (registry.uploads, people.door):
+        app.include_router(router)
+    app.add_middleware(RequestIds, ids=plane.ids)
+    description.install(app)
     return app

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from fleet import audit
+from fleet.access.grants import Grant, Rights
+from fleet.access.grants import Role as Role
+from fleet.access.tables import User
+from fleet.access.users import grant_of, rights_of
 from fleet.clock import Clock, Ids
 from fleet.db import Database
 from fleet.errors import NotAllowed, NotAuthenticated, NotFound
@@ -24,38 +29,43 @@ from wire.reasons import Reason
 API_PREFIX = "oa_"
 DEVICE_PREFIX = "od_"
 ENROLMENT_PREFIX = "oe_"
-
-
-class Role(IntEnum):
-    """Each role may do what the ones below it may."""
-
-    VIEWER = 10
-    OPERATOR = 20
-    APPROVER = 30
-    ADMIN = 40
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
+TOUCHED_EVERY_S = 60.0
+"""How exact the time of the last use is; each use would be a write otherwise."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks. `actor` is what the audit log says."""
+    """Who asks. `actor` is what the audit log says; `owner` the user a token belongs to; `credential` the secret that was shown."""
 
     name: str
-    role: Role
+    rights: Rights
+    kind: str = "token"
+    owner: str | None = None
+    credential: str = field(default="", repr=False)
 
     @property
     def actor(self) -> str:
-        return f"token:{self.name}"
+        return f"{self.kind}:{self.name}"
 
     def require(self, role: Role) -> None:
-        """:raises NotAllowed: the role is below"""
-        if self.role < role:
-            raise NotAllowed(
-                Reason.NOT_ALLOWED, f"token {self.name!r} is {self.role.label}; this needs {role.label}"
-            )
+        """:raises NotAllowed: the role does not hold for the whole fleet"""
+        if (self.rights.everywhere or 0) < role:
+            raise self.refusal(role, "for the whole fleet")
+
+    def require_somewhere(self, role: Role) -> None:
+        """:raises NotAllowed: the role holds for no device"""
+        if (self.rights.somewhere or 0) < role:
+            raise self.refusal(role, "")
+
+    def require_on(self, labels: Mapping[str, str], role: Role, what: str) -> None:
+        """:raises NotAllowed: the role does not hold for a device with these labels"""
+        if (self.rights.on(labels) or 0) < role:
+            raise self.refusal(role, f"on {what}")
+
+    def refusal(self, role: Role, where: str) -> NotAllowed:
+        held = ", ".join(map(str, self.rights.grants)) or "nothing"
+        needed = " ".join(filter(None, (role.label, where)))
+        return NotAllowed(Reason.NOT_ALLOWED, f"{self.kind} {self.name!r} is {held}; this needs {needed}")
 
 
 def token_hash(token: str) -> str:
@@ -84,47 +94,68 @@ class Tokens:
         self._ids = ids
 
     def create(
-        self, name: str, role: Role, actor: str, expires_at_wall: float | None = None
-    ) -> tuple[str, str]:
-        """A new token: its id, and the token itself, which is shown this one time."""
-        token, token_id = API_PREFIX + self._ids.secret(), self._ids.unique()
-        at = self._clock.wall()
+        self,
+        name: str,
+        grant: Grant,
+        actor: str,
+        expires_at_wall: float | None = None,
+        owner: str | None = None,
+    ) -> tuple[ApiToken, str]:
+        """A new token: its row, and the token itself, which is shown this one time. It never may more than its `owner`."""
+        token, at = API_PREFIX + self._ids.secret(), self._clock.wall()
         row = ApiToken(
-            id=token_id,
+            id=self._ids.unique(),
             hash=token_hash(token),
             name=name,
-            role=role.label,
+            role=grant.role.label,
+            selector=str(grant.selector),
+            owner=owner,
             created_at=at,
             created_by=actor,
             expires_at=expires_at_wall,
         )
         with self._database.write() as session:
             session.add(row)
-            audit.record(session, at, actor, "token.create", token_id, name=name, role=role.label)
-        return token_id, token
+            audit.record(
+                session, at, actor, "token.create", row.id, name=name, role=row.role, selector=row.selector
+            )
+        return row, token
 
-    def revoke(self, token_id: str, actor: str) -> None:
-        """:raises NotFound: no such token"""
+    def revoke(self, token_id: str, actor: str, owner: str | None = None) -> None:
+        """With `owner`, only a token of that user.
+
+        :raises NotFound: no such token
+        """
         with self._database.write() as session:
             row = session.get(ApiToken, token_id)
-            if row is None:
+            if row is None or owner not in (None, row.owner):
                 raise NotFound("token", token_id)
             row.revoked_at = row.revoked_at or self._clock.wall()
-            audit.record(session, self._clock.wall(), actor, "token.revoke", token_id)
+            audit.record(session, self._clock.wall(), actor, "token.revoke", token_id, name=row.name)
 
-    def all(self) -> list[ApiToken]:
+    def page(self, after: tuple[float, str], limit: int, owner: str | None = None) -> list[ApiToken]:
+        """By creation time and id, beginning after such a pair; with `owner`, the tokens of that user."""
+        at, token_id = after
+        later = or_(ApiToken.created_at > at, (ApiToken.created_at == at) & (ApiToken.id > token_id))
+        query = select(ApiToken).where(later).order_by(ApiToken.created_at, ApiToken.id).limit(limit)
+        if owner is not None:
+            query = query.where(ApiToken.owner == owner)
         with self._database.read() as session:
-            return list(session.scalars(select(ApiToken).order_by(ApiToken.created_at)))
+            return list(session.scalars(query))
 
     def principal(self, token: str) -> Principal:
         """:raises NotAuthenticated: unknown, revoked or expired"""
-        wanted = token_hash(token)
+        wanted, at = token_hash(token), self._clock.wall()
         with self._database.read() as session:
             row = session.scalar(select(ApiToken).where(ApiToken.hash == wanted))
-        alive = row is not None and row.revoked_at is None and not self._over(row.expires_at)
-        if row is None or not alive or not hmac.compare_digest(row.hash, wanted):
-            raise NotAuthenticated(Reason.NOT_AUTHENTICATED, "the token is unknown, revoked or expired")
-        return Principal(row.name, Role[row.role.upper()])
+            alive = row is not None and row.revoked_at is None and not self._over(row.expires_at)
+            if row is None or not alive or not hmac.compare_digest(row.hash, wanted):
+                raise NotAuthenticated(Reason.NOT_AUTHENTICATED, "the token is unknown, revoked or expired")
+            rights = _rights(session, row)
+        if row.last_used_at is None or at - row.last_used_at > TOUCHED_EVERY_S:
+            with self._database.write() as session:
+                session.get_one(ApiToken, row.id).last_used_at = at
+        return Principal(row.name, rights, owner=row.owner, credential=token)
 
     def device(self, token: str) -> DeviceId:
         """The device a token belongs to.
@@ -148,3 +179,11 @@ class Tokens:
 
     def _over(self, expires_at: float | None) -> bool:
         return expires_at is not None and self._clock.wall() > expires_at
+
+
+def _rights(session: Session, row: ApiToken) -> Rights:
+    rights = Rights((grant_of(row.role, row.selector),))
+    if row.owner is None:
+        return rights
+    owner = session.get(User, row.owner)
+    return rights.within(rights_of(session, row.owner)) if owner and not owner.disabled else Rights()

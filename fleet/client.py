@@ -1,5 +1,8 @@
 """A client of the control plane's HTTP API, as the command line uses it. Every call has a deadline."""
 
+# mypy: disable-error-code="no-any-return"
+# What was parsed from JSON has no type until a method says which shape the API gives there.
+
 from __future__ import annotations
 
 import base64
@@ -15,6 +18,7 @@ from typing import IO, Any
 
 import httpx
 
+from fleet import shapes
 from fleet.errors import FleetError, Refused, Transient
 from wire import sealed
 from wire.errors import Refused as WireRefused
@@ -25,6 +29,8 @@ TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 900.0
 """An upload is answered when its check is done."""
 COPY_BYTES = 256 * 1024
+PAGE = 500
+"""Items asked for at once."""
 
 Progress = Callable[[int, int], None]
 """Told of bytes sent and bytes in all."""
@@ -81,30 +87,47 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> shapes.PlaneHealth:
         return self._call("GET", "/health")
 
-    def create_enrolment_token(self, **wanted: Any) -> dict[str, Any]:
-        """`device`, `replace`, `labels`, `lifetime_hours`; the answer holds `token`."""
+    def create_enrolment_token(self, **wanted: Any) -> shapes.NewEnrolmentTokenView:
+        """`device`, `replace`, `labels`, `lifetime_hours`, `uses`; the answer holds `token`."""
         return self._call("POST", "/enrolment-tokens", json=wanted)
 
-    def create_api_token(self, name: str, role: str) -> dict[str, Any]:
-        return self._call("POST", "/tokens", json={"name": name, "role": role})
+    def enrolment_tokens(self) -> list[shapes.EnrolmentTokenView]:
+        return self._all("/enrolment-tokens")
 
-    def enrolment_tokens(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/enrolment-tokens")["tokens"])
+    def revoke_enrolment_token(self, token_id: str) -> None:
+        self._call("DELETE", f"/enrolment-tokens/{token_id}")
 
-    def api_tokens(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/tokens")["tokens"])
+    def create_api_token(
+        self, name: str, role: str, selector: str = "", lifetime_days: float | None = None
+    ) -> shapes.NewApiTokenView:
+        body = {"name": name, "role": role, "selector": selector, "lifetime_days": lifetime_days}
+        return self._call("POST", "/tokens", json=body)
+
+    def api_tokens(self) -> list[shapes.ApiTokenView]:
+        return self._all("/tokens")
 
     def revoke_token(self, token_id: str) -> None:
         self._call("DELETE", f"/tokens/{token_id}")
 
-    def devices(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/devices")["devices"])
+    def devices(self, selector: str = "") -> list[shapes.DeviceView]:
+        """Those that match and may be seen, by name."""
+        return self._all("/devices", selector=selector)
 
-    def device(self, name: str) -> dict[str, Any]:
+    def device(self, name: str) -> shapes.DeviceDetail:
         return self._call("GET", f"/devices/{name}")
+
+    def labels(self, device: str) -> tuple[dict[str, str], str]:
+        """The labels and their tag."""
+        answer = self._answer("GET", f"/devices/{device}/labels")
+        return dict(answer.json()["labels"]), answer.headers["etag"]
+
+    def set_labels(self, device: str, labels: dict[str, str], tag: str | None = None) -> dict[str, str]:
+        """Other labels instead; with `tag`, only where they are as they were read."""
+        path = f"/devices/{device}/labels"
+        return dict(self._call("PUT", path, json={"labels": labels}, headers=_matching(tag))["labels"])
 
     def revoke_device(self, name: str) -> None:
         self._call("POST", f"/devices/{name}/revoke")
@@ -126,39 +149,50 @@ class Client:
     def remove_secret(self, device: str, name: str) -> None:
         self._call("DELETE", f"/devices/{device}/secrets/{name}")
 
-    def secrets(self, device: str) -> list[dict[str, Any]]:
-        return list(self._call("GET", f"/devices/{device}/secrets")["secrets"])
+    def secrets(self, device: str) -> list[shapes.SecretView]:
+        return self._all(f"/devices/{device}/secrets")
 
-    def desired(self, device: str) -> dict[str, Any]:
+    def desired(self, device: str) -> shapes.DesiredView:
         return self._call("GET", f"/devices/{device}/desired")
 
-    def set_desired(self, device: str, document: Any, above: int | None = None) -> dict[str, Any]:
+    def revisions(self, device: str, most: int = 20) -> list[shapes.DesiredView]:
+        """The newest desired states, newest first."""
+        path = f"/devices/{device}/desired/revisions"
+        return list(self._call("GET", path, params={"limit": most})["items"])
+
+    def set_desired(self, device: str, document: Any, above: int | None = None) -> shapes.DesiredSet:
         """Make a new revision; with `above`, only where that is still the newest."""
-        headers = {"If-Match": f'"{above}"'} if above is not None else {}
-        return self._call("PUT", f"/devices/{device}/desired", json=document, headers=headers)
+        tag = f'"{above}"' if above is not None else None
+        return self._call("PUT", f"/devices/{device}/desired", json=document, headers=_matching(tag))
 
     def events(
         self, device: str, after: int = -1, limit: int = 100, camera: str | None = None
-    ) -> tuple[list[dict[str, Any]], int]:
+    ) -> tuple[list[shapes.EventView], int]:
         """Events after a cursor and the cursor to go on with; -1 gives the newest."""
-        params: dict[str, Any] = {"after": after, "limit": limit}
+        params: dict[str, Any] = {"limit": limit}
+        if after >= 0:
+            params["cursor"] = str(after)
         if camera is not None:
             params["camera"] = camera
         answer = self._call("GET", f"/devices/{device}/events", params=params)
-        return list(answer["events"]), int(answer["next"])
+        return list(answer["items"]), int(answer["next"])
+
+    def health_history(self, device: str, since: float = 0.0) -> list[shapes.HealthPoint]:
+        """Figures of each health message since a time, oldest first."""
+        return self._all(f"/devices/{device}/health-history", since=since)
 
     def command(
         self, device: str, name: str, arguments: dict[str, Any], timeout_s: float = 15.0
-    ) -> dict[str, Any]:
+    ) -> shapes.CommandAnswer:
         body = {"arguments": arguments, "timeout_s": timeout_s}
         path = f"/devices/{device}/commands/{name}"
         return self._call("POST", path, json=body, timeout=timeout_s + TIMEOUT_S)
 
-    def benchmarks(self, device: str | None = None, model: str | None = None) -> list[dict[str, Any]]:
+    def benchmarks(
+        self, device: str | None = None, model: str | None = None, selector: str = ""
+    ) -> list[shapes.BenchmarkView]:
         """The newest figures of each device, model and engine."""
-        given = {"device": device, "model": model}
-        params = {name: value for name, value in given.items() if value is not None}
-        return list(self._call("GET", "/benchmarks", params=params)["benchmarks"])
+        return self._all("/benchmarks", device=device, model=model, selector=selector)
 
     def trust(self) -> dict[str, Any]:
         """Roles with their keys, what waits for signatures, warnings."""
@@ -181,15 +215,45 @@ class Client:
     def revoke_key(self, key: str) -> dict[str, Any]:
         return self._call("POST", "/trust/revoke", json={"key": key})
 
-    def models(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/models")["models"])
+    def models(self) -> list[shapes.VersionView]:
+        return self._all("/models")
 
-    def workflows(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/workflows")["workflows"])
+    def workflows(self) -> list[shapes.VersionView]:
+        return self._all("/workflows")
+
+    def users(self) -> list[shapes.UserView]:
+        return self._all("/users")
+
+    def user(self, name: str) -> tuple[shapes.UserView, str]:
+        """A user and the tag of what an admin edits."""
+        answer = self._answer("GET", f"/users/{name}")
+        return answer.json(), answer.headers["etag"]
+
+    def create_user(self, name: str, **wanted: Any) -> shapes.UserView:
+        """`full_name`, `bindings` (role, selector), `password`."""
+        return self._call("POST", "/users", json={"name": name, **wanted})
+
+    def change_user(self, name: str, tag: str | None = None, **change: Any) -> shapes.UserView:
+        """`full_name`, `bindings`, `password`, `disabled`; with `tag`, only where it is as it was read."""
+        return self._call("PATCH", f"/users/{name}", json=change, headers=_matching(tag))
+
+    def remove_user(self, name: str) -> None:
+        self._call("DELETE", f"/users/{name}")
+
+    def session(self) -> shapes.SessionView:
+        """Who this client is, and what it may do."""
+        return self._call("GET", "/session")
+
+    def audit(self, **filters: Any) -> Iterator[shapes.AuditView]:
+        """Rows of the audit log in their order; `actor`, `action` (`*` at its end), `subject`."""
+        return self._each("/audit", **filters)
+
+    def audit_head(self) -> shapes.AuditHeadView:
+        return self._call("GET", "/audit/head")
 
     def upload_model(
         self, path: Path, name: str | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
+    ) -> shapes.UploadedVersion:
         """Upload an archive, or a package directory, which is packed on the way.
 
         :raises Refused: the path cannot be read
@@ -204,7 +268,7 @@ class Client:
         except OSError as e:
             raise Refused(Reason.PACKAGE_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
 
-    def upload_workflow(self, path: Path, name: str | None = None) -> dict[str, Any]:
+    def upload_workflow(self, path: Path, name: str | None = None) -> shapes.UploadedVersion:
         """:raises Refused: the path cannot be read"""
         try:
             content = path.read_bytes()
@@ -213,9 +277,7 @@ class Client:
         params = {"name": name or path.stem}
         return self._call("POST", "/workflows", content=content, params=params, timeout=UPLOAD_TIMEOUT_S)
 
-    def _upload(
-        self, path: str, file: IO[bytes], name: str | None, progress: Progress | None
-    ) -> dict[str, Any]:
+    def _upload(self, path: str, file: IO[bytes], name: str | None, progress: Progress | None) -> Any:
         total = file.seek(0, 2)
         file.seek(0)
         params = {"name": name} if name else {}
@@ -225,7 +287,25 @@ class Client:
             "POST", path, content=content, params=params, headers=headers, timeout=UPLOAD_TIMEOUT_S
         )
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _all(self, path: str, **filters: Any) -> list[Any]:
+        return list(self._each(path, **filters))
+
+    def _each(self, path: str, **filters: Any) -> Iterator[Any]:
+        """Every item of a list, page after page."""
+        params = {name: value for name, value in filters.items() if value not in (None, "")}
+        params["limit"] = PAGE
+        while True:
+            page = self._call("GET", path, params=params)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            params["cursor"] = page["next"]
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._answer(method, path, **options)
+        return answer.json() if answer.content else {}
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as e:
@@ -234,8 +314,12 @@ class Client:
                 f"the control plane at {self._url} cannot be reached: {e}; is it running, is --url right?",
             ) from e
         if answer.is_success:
-            return dict(answer.json()) if answer.content else {}
+            return answer
         raise _error(answer)
+
+
+def _matching(tag: str | None) -> dict[str, str]:
+    return {} if tag is None else {"If-Match": tag}
 
 
 def _chunks(file: IO[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:

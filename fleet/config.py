@@ -133,6 +133,38 @@ class TrustDays(_Section):
         return float(getattr(self, role, self.artifacts))
 
 
+class Access(_Section):
+    """How long people stay signed in: in all, and without doing anything."""
+
+    session_hours: float = Field(default=12.0, gt=0, le=720)
+    session_idle_hours: float = Field(default=2.0, gt=0, le=720)
+
+
+class ProviderRole(_Section):
+    """Members of `group` get `role` on the devices of `selector`; the group `*` is everybody the provider lets in."""
+
+    group: str
+    role: Literal["viewer", "operator", "approver", "admin"]
+    selector: str = ""
+
+
+class Provider(_Section):
+    """Sign-in by an OpenID Connect provider; none where `issuer` is empty.
+
+    `redirect_url` is the public address of `/api/v1/session/provider/callback`. `groups_claim` names the claim of the ID token that lists
+    groups; `roles` says what they may do, anew at each sign-in. `name_claim` becomes the user's name.
+    """
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: str = Field(default="", repr=False)
+    redirect_url: str = ""
+    scopes: list[str] = Field(default_factory=lambda: ["openid", "profile", "email"])
+    name_claim: str = "preferred_username"
+    groups_claim: str = "groups"
+    roles: list[ProviderRole] = Field(default_factory=list)
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
@@ -149,6 +181,8 @@ class Config(_Section):
     broker: Broker = Broker()
     limits: Limits = Limits()
     trust_days: TrustDays = TrustDays()
+    access: Access = Access()
+    oidc: Provider = Provider()
 
 
 class DataDir:

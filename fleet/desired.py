@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from fleet import audit, secrets
 from fleet.clock import Clock, Ids
 from fleet.db import Database
-from fleet.errors import NotFound, Refused, Taken, Transient
+from fleet.errors import NotFound, Overtaken, Refused, Transient
 from fleet.registry import find
 from fleet.signing import Signer
 from fleet.tables import DesiredRevision, Device, Version
@@ -84,13 +84,21 @@ class DesiredStates:
                 raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
             return _newest(session, device)
 
+    def revisions(self, device: str, below: int, limit: int) -> list[DesiredRevision]:
+        """Revisions under a number, newest first."""
+        query = select(DesiredRevision).where(
+            DesiredRevision.device == device, DesiredRevision.revision < below
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(DesiredRevision.revision.desc()).limit(limit)))
+
     async def set(
         self, device: str, wanted: object, actor: str, above: int | None = None
     ) -> tuple[DesiredRevision, bool]:
         """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen.
 
         :raises Refused: with every problem of the document
-        :raises Taken: another revision came in between
+        :raises Overtaken: another revision came in between
         :raises NotFound: no such device
         """
         row = await asyncio.to_thread(self._store, device, wanted, actor, above)
@@ -110,7 +118,7 @@ class DesiredStates:
                 select(func.max(DesiredRevision.revision)).where(DesiredRevision.device == device)
             )
             if above is not None and above != (newest or 0):
-                raise Taken(
+                raise Overtaken(
                     Reason.REVISION_OLD, f"the newest revision is {newest or 0}, not {above}; read it again"
                 )
             header = {"device": device, "revision": (newest or 0) + 1, "issued_at": at}

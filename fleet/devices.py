@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from fleet import accounts, audit
-from fleet.auth import DEVICE_PREFIX, ENROLMENT_PREFIX, token_hash
+from fleet.auth import DEVICE_PREFIX, token_hash
 from fleet.certificates import Certificates
 from fleet.clock import Clock, Ids
 from fleet.db import Database
+from fleet.enrolment import EnrolmentTokens, bad_token
 from fleet.errors import NotFound, Refused, Taken
+from fleet.selector import label_problems
 from fleet.tables import Device, EnrolmentToken, EventRow, HealthRow, ResponseRow, Secret
-from wire.enrol import EnrolRequest, parts_of, token_of
+from wire.enrol import EnrolRequest
 from wire.names import DeviceId
 from wire.problem import nearest
 from wire.reasons import Reason
@@ -44,44 +45,11 @@ class Devices:
     ) -> None:
         """Without `certificates` every device gets a token and a password."""
         self._certificates = certificates
+        authority = certificates.authority.fingerprint if certificates else ""
+        self.enrolment_tokens = EnrolmentTokens(database, clock, ids, authority)
         self._database = database
         self._clock = clock
         self._ids = ids
-
-    def create_token(
-        self,
-        actor: str,
-        lifetime_s: float,
-        device: str | None = None,
-        replace: bool = False,
-        labels: Mapping[str, str] | None = None,
-    ) -> tuple[EnrolmentToken, str]:
-        """A one-time enrolment token, shown this one time. `replace` lets an enrolled `device` be enrolled again.
-
-        :raises Refused: `replace` without a device
-        """
-        if replace and device is None:
-            raise Refused(Reason.INVALID_FIELD, "replace needs the name of the device that may be replaced")
-        token, at = ENROLMENT_PREFIX + self._ids.secret(), self._clock.wall()
-        row = EnrolmentToken(
-            id=self._ids.unique(),
-            hash=token_hash(token),
-            device=device,
-            replace=replace,
-            labels=dict(labels or {}),
-            created_at=at,
-            created_by=actor,
-            expires_at=at + lifetime_s,
-        )
-        with self._database.write() as session:
-            session.add(row)
-            audit.record(session, at, actor, "enrolment-token.create", row.id, device=device, replace=replace)
-        authority = self._certificates.authority.fingerprint if self._certificates else ""
-        return row, token_of(token, authority)
-
-    def tokens(self) -> list[EnrolmentToken]:
-        with self._database.read() as session:
-            return list(session.scalars(select(EnrolmentToken).order_by(EnrolmentToken.created_at)))
 
     def enrol(self, request: EnrolRequest, mutual: bool = False) -> Identity:
         """Use the token up and make the device's identity, in one transaction: a refusal leaves the token good.
@@ -95,23 +63,17 @@ class Devices:
         at = self._clock.wall()
         api_token, password, certificate = DEVICE_PREFIX + self._ids.secret(), self._ids.secret(), ""
         with self._database.write() as session:
-            token = self._valid_token(session, request.token, at)
+            token = self.enrolment_tokens.valid(session, request.token)
             name = _name(token, request, self._ids)
             device = self._row(session, token, name, at)
             device.enrolled_at = at
             device.public_key = request.public_key[:64]
             device.sealing_key = request.sealing_key[:64]
             device.revoked_at = None
-            device.labels = {**request.labels, **token.labels}
+            device.labels = _labels(request, token)
             device.token_hash = token_hash(api_token)
             device.broker_hash = accounts.password_hash(password, os.urandom(accounts.SALT_BYTES))
-            taken: Any = session.execute(
-                update(EnrolmentToken)
-                .where(EnrolmentToken.id == token.id, EnrolmentToken.used_at.is_(None))
-                .values(used_at=at, used_by=name)
-            )
-            if taken.rowcount != 1:
-                raise _bad_token("has been used by another device at this moment")
+            self.enrolment_tokens.use(session, token, name)
             session.execute(delete(Secret).where(Secret.device == name))
             if self._certificates is not None:
                 self._certificates.revoke_all(session, name)
@@ -122,17 +84,6 @@ class Devices:
                     password, device.broker_hash = "", ""
             audit.record(session, at, f"device:{name}", "device.enrol", name, token=token.id)
         return Identity(DeviceId(name), api_token, password, certificate, token.replace)
-
-    def _valid_token(self, session: Session, text: str, at: float) -> EnrolmentToken:
-        secret, _ = parts_of(text)
-        token = session.scalar(select(EnrolmentToken).where(EnrolmentToken.hash == token_hash(secret)))
-        if token is None:
-            raise _bad_token("is not known")
-        if token.used_at is not None:
-            raise _bad_token(f"has been used by {token.used_by}")
-        if at > token.expires_at:
-            raise _bad_token(f"expired {at - token.expires_at:.0f} s ago")
-        return token
 
     def _row(self, session: Session, token: EnrolmentToken, name: str, at: float) -> Device:
         device = session.get(Device, name)
@@ -146,10 +97,6 @@ class Devices:
                 f"`outrider fleet token create --device {name} --replace`",
             )
         return device
-
-    def all(self) -> list[Device]:
-        with self._database.read() as session:
-            return list(session.scalars(select(Device).order_by(Device.id)))
 
     def get(self, name: str) -> Device:
         """:raises NotFound: no such device"""
@@ -188,15 +135,19 @@ class Devices:
                 session.scalars(query.where(EventRow.row > after).order_by(EventRow.row).limit(limit))
             )
 
-    def health_history(self, name: str, since_wall: float, limit: int) -> list[HealthRow]:
-        """The kept figures since a time, oldest first.
+    def health_history(
+        self, name: str, since_wall: float, limit: int, after: tuple[float, int] = (0.0, 0)
+    ) -> list[HealthRow]:
+        """The kept figures since a time, oldest first, beginning after a pair of time and row.
 
         :raises NotFound: no such device
         """
         self.get(name)
-        query = select(HealthRow).where(HealthRow.device == name, HealthRow.received_at >= since_wall)
+        at, number = after
+        later = or_(HealthRow.received_at > at, (HealthRow.received_at == at) & (HealthRow.row > number))
+        query = select(HealthRow).where(HealthRow.device == name, HealthRow.received_at >= since_wall, later)
         with self._database.read() as session:
-            return list(session.scalars(query.order_by(HealthRow.received_at).limit(limit)))
+            return list(session.scalars(query.order_by(HealthRow.received_at, HealthRow.row).limit(limit)))
 
     def forget_old(self, history_days: float, events_days: float) -> int:
         """Delete history and events past their time; how many rows went."""
@@ -214,14 +165,18 @@ class Devices:
         return gone
 
 
+def _labels(request: EnrolRequest, token: EnrolmentToken) -> dict[str, str]:
+    """What the device says of itself, and what its token says, which goes first.
+
+    :raises Refused: they cannot be labels
+    """
+    labels = {**request.labels, **token.labels}
+    if found := label_problems(labels):
+        raise Refused(found[0].reason, "; ".join(map(str, found)), found)
+    return labels
+
+
 def _name(token: EnrolmentToken, request: EnrolRequest, ids: Ids) -> str:
     if token.device and request.device and token.device != request.device:
-        raise _bad_token(f"is for the device {token.device!r}, not {request.device!r}")
+        raise bad_token(f"is for the device {token.device!r}, not {request.device!r}")
     return token.device or request.device or f"device-{ids.unique()[:8]}"
-
-
-def _bad_token(how: str) -> Refused:
-    return Refused(
-        Reason.TOKEN_INVALID,
-        f"the enrolment token {how}; make a new one with `outrider fleet token create`",
-    )

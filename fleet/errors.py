@@ -7,6 +7,8 @@ FleetError
 ├── NotAllowed           a valid token without the right
 ├── NotFound             no such thing
 ├── Taken                the name or state conflicts with what is there
+├── Overtaken            it is not any more what the caller has read: read it again
+├── Throttled            too many attempts: wait `retry_after_s`
 ├── Transient            try again: a device or the broker did not answer in time
 └── Misconfigured        the data directory or its configuration cannot be used: the process ends
 """
@@ -70,6 +72,22 @@ class Taken(FleetError):
     """The name or state conflicts with what is there."""
 
     status = 409
+
+
+class Overtaken(FleetError):
+    """Not any more what the caller has read."""
+
+    status = 412
+
+
+class Throttled(FleetError):
+    """Too many attempts."""
+
+    status = 429
+
+    def __init__(self, reason: Reason, message: str, retry_after_s: float) -> None:
+        super().__init__(reason, message)
+        self.retry_after_s = retry_after_s
 
 
 class Transient(FleetError):

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from fleet import authority, tls
+from fleet.access.answers import KeptAnswers
+from fleet.access.passwords import Passwords
+from fleet.access.sessions import Sessions
+from fleet.access.users import Users
+from fleet.audit import AuditLog
 from fleet.auth import Tokens
 from fleet.benchmarks import Benchmarks
 from fleet.broker import Broker, Surroundings, make_broker
@@ -32,6 +37,7 @@ from fleet.objects import Objects, open_objects
 from fleet.references import resolve
 from fleet.registry import Registry
 from fleet.replicas import Alone, Replica
+from fleet.roster import Roster
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from fleet.tuf.trust import Trust
@@ -62,7 +68,7 @@ class Plane:
         seams = seams or Seams(SystemClock(), RandomIds())
         self.data = data
         self.config = config
-        self.clock = seams.clock
+        self.clock, self.ids = seams.clock, seams.ids
         fleet = FleetId(config.fleet)
         self.fleet = fleet
         self.database = Database(data.database_url(config))
@@ -70,6 +76,11 @@ class Plane:
         self.trust = Trust(data, self.database, seams.clock, config.trust_days, self.signer)
         self.objects: Objects = open_objects(config.objects, data.objects, os.environ)
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
+        self.users = Users(self.database, seams.clock, Passwords())
+        self.sessions = Sessions(self.database, seams.clock, seams.ids, self.users, config.access)
+        self.answers = KeptAnswers(self.database, seams.clock)
+        self.audit = AuditLog(self.database)
+        self.roster = Roster(self.database, seams.clock)
         self.certificates = Certificates(
             self.database,
             authority.load(data.authority, seams.clock),
@@ -189,10 +200,14 @@ class Plane:
         """What one replica does for all: forget old rows, sign and issue anew what would expire."""
         limits = self.config.limits
         await asyncio.to_thread(self.certificates.forget_old)
+        await asyncio.to_thread(self.sessions.forget_old)
+        await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
         await self.refresh_trust()
         renewed = await self.desired.renew()
         log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
+        head = await asyncio.to_thread(self.audit.head)
+        log.info("head of the audit log", extra={"rows": head.count, "hash": head.hash})
 
     async def _maintain(self) -> None:
         """Once an hour: what each does for itself, and what the leader does for all."""

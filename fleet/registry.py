@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from fleet import archive, audit
@@ -155,11 +155,13 @@ class Registry:
             audit.record(session, at, actor, f"{kind}.upload", f"{name}@{version.version}", digest=digest)
             return version
 
-    def versions(self, kind: str) -> list[Version]:
-        """Every version of a kind, by name, newest first."""
-        query = select(Version).where(Version.kind == kind).order_by(Version.name, Version.version.desc())
+    def page(self, kind: str, after: tuple[str, int], limit: int) -> list[Version]:
+        """Versions of a kind by name, newest first, beginning after a pair of name and version."""
+        name, number = after
+        later = or_(Version.name > name, (Version.name == name) & (Version.version < number))
+        query = select(Version).where(Version.kind == kind, later)
         with self._database.read() as session:
-            return list(session.scalars(query))
+            return list(session.scalars(query.order_by(Version.name, Version.version.desc()).limit(limit)))
 
     def size_of(self, digest: str) -> int:
         """Bytes of an object.

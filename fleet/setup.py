@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet import authority, tls
-from fleet.auth import Role, Tokens
+from fleet.access.grants import Grant, Role
+from fleet.auth import Tokens
 from fleet.clock import Clock, Ids
 from fleet.config import Config, DataDir, load, save
 from fleet.db import Database, migrate
@@ -80,7 +81,7 @@ def _admin_token(data: DataDir, config: Config, clock: Clock, ids: Ids) -> str:
         return ""
     database = Database(data.database_url(config))
     try:
-        _, token = Tokens(database, clock, ids).create("admin", Role.ADMIN, "init")
+        _, token = Tokens(database, clock, ids).create("admin", Grant(Role.ADMIN), "init")
     finally:
         database.close()
     write_atomic(data.admin_token, token.encode() + b"\n", 0o600)

@@ -22,6 +22,8 @@ from fleet.files import write_atomic
 from wire import command, desired, dsse
 from wire.reasons import Reason
 
+AUDIT_HEAD_TYPE = "application/vnd.outrider.audit-head+json"
+
 
 class Signer:
     """Signs documents. The one place that touches the private key."""
@@ -53,6 +55,10 @@ class Signer:
 
     def command(self, request: command.Command) -> dict[str, Any]:
         return command.sign(request, self._key)
+
+    def audit_head(self, head: dict[str, Any]) -> dict[str, Any]:
+        """The end of the audit log, for whoever keeps it elsewhere."""
+        return dsse.sign(head, AUDIT_HEAD_TYPE, self._key)
 
 
 def create_key(path: Path) -> None:

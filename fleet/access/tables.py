@@ -69,12 +69,11 @@ class ProviderLogin(Base):
 
 
 class KeptAnswer(Base):
-    """The answer to a request with an idempotency key, sealed to whoever asked. Without a status it is being worked on."""
+    """The answer to a request with an idempotency key, sealed to whoever asked. Without one it is being worked on."""
 
     __tablename__ = "kept_answers"
 
     key: Mapped[str] = mapped_column(HASH, primary_key=True)
     request: Mapped[str] = mapped_column(DIGEST)
-    status: Mapped[int | None] = mapped_column(Integer)
     sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     expires_at: Mapped[float] = mapped_column(Float, index=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
+from fleet.access.sessions import require_csrf
 from fleet.auth import Principal, Role, bearer
-from fleet.errors import NotAuthenticated, Refused, TooMuch
+from fleet.errors import NotAllowed, NotAuthenticated, Refused, TooMuch
 from fleet.plane import Plane
 from fleet.tls import PEER
 from wire import proof
-from wire.names import DeviceId
+from wire.names import NAME_PATTERN, DeviceId
 from wire.reasons import Reason
 
 
@@ -24,20 +26,83 @@ def plane_of(request: Request) -> Plane:
 PlaneDep = Annotated[Plane, Depends(plane_of)]
 
 
+def asking(request: Request, plane: Plane) -> Principal:
+    """Who asks, by bearer token or by a session's cookie. A change by cookie must carry the session's token.
+
+    :raises NotAuthenticated: nobody that is known
+    """
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is None:
+        known = request.state.principal = _recognised(request, plane)
+    return known
+
+
+def _recognised(request: Request, plane: Plane) -> Principal:
+    header = request.headers.get("authorization")
+    cookie = request.cookies.get(cookie_name(plane))
+    if header is not None or cookie is None:
+        return plane.tokens.principal(bearer(header))
+    session = plane.sessions.find(cookie)
+    if request.method not in ("GET", "HEAD"):
+        require_csrf(session, request.headers.get("x-csrf-token"))
+        _require_own_page(request)
+    return Principal(session.user, session.rights, "user", credential=cookie)
+
+
+def _require_own_page(request: Request) -> None:
+    """A browser says from which page a change comes; another site's is none of ours (OWASP, verifying origin)."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise NotAllowed(Reason.CSRF_MISSING, f"the change comes from a page of {origin[:80]}")
+
+
+def cookie_name(plane: Plane) -> str:
+    """Behind HTTPS a name that browsers take only over HTTPS and only for this host (RFC 6265bis, `__Host-`)."""
+    return "outrider_session" if plane.config.http.tls == "off" else "__Host-outrider_session"
+
+
 def needs(role: Role) -> Callable[[Request, Plane], Principal]:
-    """A dependency: whoever asks, with at least this role."""
+    """A dependency: whoever asks, with at least this role for the whole fleet."""
 
     def principal(request: Request, plane: PlaneDep) -> Principal:
-        asking = plane.tokens.principal(bearer(request.headers.get("authorization")))
-        asking.require(role)
-        return asking
+        who = asking(request, plane)
+        who.require(role)
+        return who
 
     return principal
 
 
+def needs_somewhere(role: Role) -> Callable[[Request, Plane], Principal]:
+    """A dependency: whoever asks, with at least this role for some devices. The route looks at which."""
+
+    def principal(request: Request, plane: PlaneDep) -> Principal:
+        who = asking(request, plane)
+        who.require_somewhere(role)
+        return who
+
+    return principal
+
+
+def needs_on_device(role: Role) -> Callable[[Request, Plane, str], Principal]:
+    """A dependency: whoever asks, with at least this role for the device of the path."""
+
+    def principal(request: Request, plane: PlaneDep, device: DeviceName) -> Principal:
+        who = asking(request, plane)
+        plane.roster.require(who, device, role)
+        return who
+
+    return principal
+
+
+DeviceName = Annotated[str, Path(pattern=NAME_PATTERN)]
+Anybody = Annotated[Principal, Depends(needs_somewhere(Role.VIEWER))]
+AnyOperator = Annotated[Principal, Depends(needs_somewhere(Role.OPERATOR))]
 Viewer = Annotated[Principal, Depends(needs(Role.VIEWER))]
 Operator = Annotated[Principal, Depends(needs(Role.OPERATOR))]
+Approver = Annotated[Principal, Depends(needs(Role.APPROVER))]
 Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
+DeviceViewer = Annotated[Principal, Depends(needs_on_device(Role.VIEWER))]
+DeviceOperator = Annotated[Principal, Depends(needs_on_device(Role.OPERATOR))]
 
 
 def _device(request: Request, plane: PlaneDep) -> DeviceId:

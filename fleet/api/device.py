@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from fleet.api.context import AskingDevice, PlaneDep, json_body
+from fleet.api.description import DEVICE, PUBLIC, body_of
 from fleet.api.problems import problem_response
 from fleet.errors import NotAllowed, NotFound
 from wire import enrol
@@ -25,7 +26,12 @@ _METADATA = re.compile(
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-@router.post("/enroll", response_model=None, status_code=201)
+@router.post(
+    "/enroll",
+    response_model=enrol.EnrolResponse,
+    status_code=201,
+    openapi_extra={**PUBLIC, **body_of(enrol.EnrolRequest)},
+)
 async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
     """Trade a one-time token for an identity. The body is `wire.enrol.EnrolRequest`."""
     body = read(enrol.EnrolRequest, await json_body(request, plane.config.limits.body_bytes))
@@ -58,13 +64,18 @@ async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
     return JSONResponse(answer.to_json(), 201, {"Cache-Control": "no-store"})
 
 
-@router.get("/authority", response_class=PlainTextResponse)
+@router.get("/authority", response_class=PlainTextResponse, openapi_extra=PUBLIC)
 def authority(plane: PlaneDep) -> str:
     """The authority whose certificates this fleet uses, PEM. Public; an enrolment token says whether it is the right one."""
     return plane.certificates.authority.root_pem
 
 
-@router.post("/device/certificate", response_model=None, status_code=201)
+@router.post(
+    "/device/certificate",
+    response_model=enrol.CertificateResponse,
+    status_code=201,
+    openapi_extra={**DEVICE, **body_of(enrol.CertificateRequest)},
+)
 async def renew_certificate(request: Request, plane: PlaneDep, device: AskingDevice) -> JSONResponse:
     """Another certificate for the device that asks. The body is `wire.enrol.CertificateRequest`."""
     body = read(enrol.CertificateRequest, await json_body(request, plane.config.limits.body_bytes))
@@ -72,7 +83,12 @@ async def renew_certificate(request: Request, plane: PlaneDep, device: AskingDev
     return JSONResponse(enrol.CertificateResponse(certificate=chain).to_json(), 201)
 
 
-@router.get("/device/desired", response_model=None)
+@router.get(
+    "/device/desired",
+    response_model=dict[str, Any],
+    openapi_extra=DEVICE,
+    responses={204: {"description": "There is none yet"}, 304: {"description": "Unchanged"}},
+)
 def desired(request: Request, plane: PlaneDep, device: AskingDevice) -> Response:
     """The newest signed desired state; 204 where there is none, 304 where the device has it (If-None-Match)."""
     row = plane.desired.newest(device)
@@ -84,13 +100,23 @@ def desired(request: Request, plane: PlaneDep, device: AskingDevice) -> Response
     return JSONResponse(row.signed, headers=headers)
 
 
-@router.get("/device/tuf/{name}", response_model=None)
+@router.get("/device/tuf/{name}", response_model=dict[str, Any], openapi_extra=DEVICE)
 def metadata(name: str, plane: PlaneDep, device: AskingDevice) -> Response:
     """Trust metadata: `timestamp.json`, `N.snapshot.json`, `N.root.json`, `N.targets.json`, `N.models-0.json` …"""
     return metadata_file(plane, name)
 
 
-@router.get("/device/objects/{digest}", response_model=None)
+@router.get(
+    "/device/objects/{digest}",
+    response_class=StreamingResponse,
+    openapi_extra=DEVICE,
+    responses={
+        200: {"content": {"application/octet-stream": {}}},
+        206: {"description": "The part that Range asked for", "content": {"application/octet-stream": {}}},
+        307: {"description": "With `elsewhere`: the object's address in the store"},
+        416: {"description": "The range does not fit the object"},
+    },
+)
 async def object_bytes(
     request: Request, digest: str, plane: PlaneDep, device: AskingDevice, elsewhere: bool = False
 ) -> Response:

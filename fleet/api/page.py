@@ -24,11 +24,11 @@ async function show(){
   const token=form.token.value||sessionStorage.token;
   if(!token)return;
   try{
-    const answer=await fetch("api/v1/devices",{headers:{Authorization:"Bearer "+token}});
+    const answer=await fetch("api/v1/devices?limit=1000",{headers:{Authorization:"Bearer "+token}});
     const body=await answer.json();
     if(!answer.ok){note.textContent=body.detail;return}
-    sessionStorage.token=token;note.textContent=body.devices.length+" device(s)";
-    table.replaceChildren(...body.devices.map(d=>{
+    sessionStorage.token=token;note.textContent=body.items.length+(body.next?" or more":"")+" device(s)";
+    table.replaceChildren(...body.items.map(d=>{
       const row=document.createElement("tr");
       for(const text of [d.id,d.presence,d.revision??"",d.phase??"",d.reason??"",ago(d.last_seen_at)]){
         const cell=document.createElement("td");cell.textContent=text;row.append(cell)}

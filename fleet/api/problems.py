@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from fleet.errors import FleetError
+from fleet import audit
+from fleet.errors import FleetError, Throttled
 from wire.errors import Refused as WireRefused
 from wire.problem import Problem, shown
 from wire.reasons import Reason
@@ -38,6 +40,8 @@ def problem_response(
         "reason": reason.value,
         "remedy": reason.text,
     }
+    if audit.request_id.get():
+        body["request_id"] = audit.request_id.get()
     if problems:
         body["problems"] = [problem.to_json() for problem in problems]
     return JSONResponse(body, status, headers, MEDIA_TYPE)
@@ -54,7 +58,14 @@ def install(app: FastAPI) -> None:
 
 async def _fleet_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FleetError)
+    return answer(error)
+
+
+def answer(error: FleetError) -> JSONResponse:
+    """The error as an answer."""
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}.get(error.status)
+    if isinstance(error, Throttled):
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
     return problem_response(error.status, error.reason, str(error), error.problems, headers)
 
 

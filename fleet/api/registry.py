@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from fleet.api import views
-from fleet.api.context import Operator, PlaneDep, Viewer, bounded_body
+from fleet import shapes
+from fleet.api import paging, views
+from fleet.api.context import Anybody, Operator, PlaneDep, bounded_body
+from fleet.api.description import file_of
+from fleet.api.route import Route
 from fleet.errors import TooMuch
+from fleet.plane import Plane
 from fleet.registry import Upload
 from fleet.tables import Version
 from wire.names import NAME_PATTERN
 from wire.reasons import Reason
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=Route)
+uploads = APIRouter(prefix="/api/v1")
 
 UploadName = Annotated[str | None, Query(pattern=NAME_PATTERN)]
 FLUSH_BYTES = 4 * 1024 * 1024
 
 
-@router.post("/models", tags=["models"], status_code=201)
+@uploads.post("/models", tags=["models"], status_code=201, openapi_extra=file_of("application/octet-stream"))
 async def upload_model(
     request: Request, plane: PlaneDep, who: Operator, name: UploadName = None
-) -> dict[str, Any]:
+) -> shapes.UploadedVersion:
     """Upload a model package: a .tar, .tar.zst, .tar.gz or .zip of its directory. The runtime checks it first."""
     with plane.registry.scratch() as folder:
         packed = folder / "upload"
@@ -35,25 +40,36 @@ async def upload_model(
 
 
 @router.get("/models", tags=["models"])
-def models(plane: PlaneDep, who: Viewer) -> dict[str, Any]:
-    return {"models": [views.version(row) for row in plane.registry.versions("model")]}
+def models(
+    plane: PlaneDep, who: Anybody, limit: paging.Limit = 100, cursor: paging.Cursor = None
+) -> shapes.Page[shapes.VersionView]:
+    """Every version of every model, by name, newest first."""
+    return _versions(plane, "model", limit, cursor)
 
 
-@router.post("/workflows", tags=["workflows"], status_code=201)
+@uploads.post("/workflows", tags=["workflows"], status_code=201, openapi_extra=file_of("application/json"))
 async def upload_workflow(
     request: Request, plane: PlaneDep, who: Operator, name: UploadName = None
-) -> dict[str, Any]:
+) -> shapes.UploadedVersion:
     """Upload a workflow definition (JSON). The runtime checks it first."""
     content = await bounded_body(request, plane.config.limits.workflow_bytes)
     return await _vouched(plane, await plane.registry.add_workflow(content, Upload(who.actor, name)))
 
 
 @router.get("/workflows", tags=["workflows"])
-def workflows(plane: PlaneDep, who: Viewer) -> dict[str, Any]:
-    return {"workflows": [views.version(row) for row in plane.registry.versions("workflow")]}
+def workflows(
+    plane: PlaneDep, who: Anybody, limit: paging.Limit = 100, cursor: paging.Cursor = None
+) -> shapes.Page[shapes.VersionView]:
+    """Every version of every workflow, by name, newest first."""
+    return _versions(plane, "workflow", limit, cursor)
 
 
-async def _vouched(plane: PlaneDep, row: Version) -> dict[str, Any]:
+def _versions(plane: Plane, kind: str, limit: int, cursor: str | None) -> shapes.Page[shapes.VersionView]:
+    rows = plane.registry.page(kind, paging.decode(cursor, ("", 2**31)), limit + 1)
+    return paging.page(rows, limit, views.version, lambda row: (row.name, row.version))
+
+
+async def _vouched(plane: PlaneDep, row: Version) -> shapes.UploadedVersion:
     """The version, and whether devices may have it already (`signed`) or it waits for an offline key."""
     await plane.refresh_trust()
     waiting = await asyncio.to_thread(plane.trust.repository.unsigned, [(row.kind, row.digest)])

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
+from fleet import shapes
+from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
-from fleet.tables import ApiToken, DesiredRevision, Device, EnrolmentToken, EventRow, HealthRow, Version
+from fleet.tables import (
+    ApiToken,
+    AuditRow,
+    DesiredRevision,
+    Device,
+    EnrolmentToken,
+    EventRow,
+    HealthRow,
+    Secret,
+    Version,
+)
 
 
-def device(row: Device, full: bool = False) -> dict[str, Any]:
-    """A device; `full` with its whole reported state and health."""
+def device(row: Device) -> shapes.DeviceView:
     reported = row.reported or {}
-    view: dict[str, Any] = {
+    return {
         "id": row.id,
         "labels": row.labels,
         "presence": row.presence,
@@ -25,29 +36,37 @@ def device(row: Device, full: bool = False) -> dict[str, Any]:
         "phase": reported.get("phase"),
         "reason": reported.get("reason"),
     }
-    if full:
-        view |= {
-            "reported": row.reported,
-            "reported_at": row.reported_at,
-            "health": row.health,
-            "health_at": row.health_at,
-        }
-    return view
 
 
-def version(row: Version) -> dict[str, Any]:
+def device_detail(row: Device) -> shapes.DeviceDetail:
+    return {
+        **device(row),
+        "reported": row.reported,
+        "reported_at": row.reported_at,
+        "health": row.health,
+        "health_at": row.health_at,
+    }
+
+
+def secret(row: Secret) -> shapes.SecretView:
+    return {"name": row.name, "set_at": row.set_at, "set_by": row.set_by}
+
+
+def version(row: Version, aliases: Sequence[str] = ()) -> shapes.VersionView:
     return {
         "name": row.name,
         "version": row.version,
         "digest": row.digest,
         "size_bytes": row.size_bytes,
         "card": row.card,
+        "notes": row.notes or {},
+        "aliases": list(aliases),
         "created_at": row.created_at,
         "created_by": row.created_by,
     }
 
 
-def desired(row: DesiredRevision) -> dict[str, Any]:
+def desired(row: DesiredRevision) -> shapes.DesiredView:
     return {
         "device": row.device,
         "revision": row.revision,
@@ -58,7 +77,7 @@ def desired(row: DesiredRevision) -> dict[str, Any]:
     }
 
 
-def event(row: EventRow) -> dict[str, Any]:
+def event(row: EventRow) -> shapes.EventView:
     return {
         "cursor": row.row,
         "id": row.id,
@@ -71,11 +90,11 @@ def event(row: EventRow) -> dict[str, Any]:
     }
 
 
-def health(row: HealthRow) -> dict[str, Any]:
+def health(row: HealthRow) -> shapes.HealthPoint:
     return {"at": row.at, "received_at": row.received_at, "revision": row.revision, "figures": row.figures}
 
 
-def benchmark(measured: Measured) -> dict[str, Any]:
+def benchmark(measured: Measured) -> shapes.BenchmarkView:
     row = measured.row
     return {
         "device": row.device,
@@ -89,27 +108,63 @@ def benchmark(measured: Measured) -> dict[str, Any]:
     }
 
 
-def api_token(row: ApiToken) -> dict[str, Any]:
+def api_token(row: ApiToken) -> shapes.ApiTokenView:
     return {
         "id": row.id,
         "name": row.name,
         "role": row.role,
+        "selector": row.selector,
+        "owner": row.owner,
         "created_at": row.created_at,
         "created_by": row.created_by,
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
+        "last_used_at": row.last_used_at,
     }
 
 
-def enrolment_token(row: EnrolmentToken) -> dict[str, Any]:
+def enrolment_token(row: EnrolmentToken) -> shapes.EnrolmentTokenView:
     return {
         "id": row.id,
         "device": row.device,
         "replace": row.replace,
         "labels": row.labels,
+        "uses": row.uses,
+        "used": row.used,
         "created_at": row.created_at,
         "created_by": row.created_by,
         "expires_at": row.expires_at,
         "used_at": row.used_at,
         "used_by": row.used_by,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def user(person: Person) -> shapes.UserView:
+    row = person.row
+    return {
+        "name": row.name,
+        "full_name": row.full_name,
+        "bindings": [{"role": b["role"], "selector": b["selector"]} for b in bindings_of(person.rights)],
+        "disabled": row.disabled,
+        "password": row.password_hash is not None,
+        "provider": row.subject is not None,
+        "created_at": row.created_at,
+        "created_by": row.created_by,
+        "last_sign_in_at": row.last_sign_in_at,
+    }
+
+
+def audit(row: AuditRow) -> shapes.AuditView:
+    return {
+        "seq": row.seq,
+        "at": row.at,
+        "actor": row.actor,
+        "action": row.action,
+        "subject": row.subject,
+        "detail": row.detail,
+        "request_id": row.request_id,
+        "before": row.before,
+        "after": row.after,
+        "hash": row.hash,
     }

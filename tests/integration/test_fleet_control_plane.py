@@ -245,7 +245,7 @@ def test_revision_that_was_overtaken_is_not_replaced(stand: Stand) -> None:
         client.set_desired("overtaken", {}, above=0)
         with pytest.raises(ApiError) as refused:
             client.set_desired("overtaken", {}, above=0)
-    assert (refused.value.status, refused.value.reason.value) == (409, "revision-old")
+    assert (refused.value.status, refused.value.reason.value) == (412, "revision-old")
 
 
 def test_events_are_stored_once_and_malformed_messages_pass_by(stand: Stand) -> None:

@@ -83,7 +83,6 @@ def _people() -> None:
         "kept_answers",
         sa.Column("key", sa.String(64), nullable=False),
         sa.Column("request", sa.String(71), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_kept_answers")),

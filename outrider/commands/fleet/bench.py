@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from outrider.commands.fleet.access import Commands, remote
@@ -55,7 +56,7 @@ def table(args: argparse.Namespace, client: Client) -> int:
     return 0
 
 
-def lines(rows: list[dict[str, Any]]) -> list[str]:
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A heading and a line a measurement."""
     from outrider import table as columns
 
@@ -67,7 +68,7 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
     return columns.lines([_shown(row) for row in rows], names, right=figures)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     from outrider.commands.bench import best_rate, engine_words
 
     figures = row["figures"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outrider.commands.fleet import events
 from outrider.commands.fleet.access import Commands, group, remote
@@ -23,8 +24,14 @@ DOCTOR_S = 120.0
 def configure(commands: Commands) -> None:
     """Add `device`."""
     device = group(commands, "device", "devices: what they are and what they should do")
-    remote(device, "list", "every device", _device_list)
+    listing = remote(device, "list", "devices", _device_list)
+    listing.add_argument(
+        "--selector", default="", help="those whose labels match: site=a, line in (1, 2), !spare"
+    )
     remote(device, "show", "one device", _device_show).add_argument("device")
+    label = remote(device, "label", "show or change the labels of a device", _device_label)
+    label.add_argument("device")
+    label.add_argument("change", nargs="*", metavar="KEY=VALUE | KEY-", help="set a label, or remove it")
     revoke = remote(device, "revoke", "end the identity of a device that was lost or stolen", _device_revoke)
     revoke.add_argument("device")
     secret = group(device, "secret", "passwords that only the device can read")
@@ -41,6 +48,9 @@ def configure(commands: Commands) -> None:
     put.add_argument("device")
     put.add_argument("file", help="a JSON document; - reads it from standard input")
     put.add_argument("--if-revision", type=int, help="only where this is still the newest revision")
+    history = remote(desired, "history", "the newest revisions and who made them", _desired_history)
+    history.add_argument("device")
+    history.add_argument("--last", type=int, default=20)
     events.configure(device)
     command = remote(device, "command", "send a command and wait for the answer", _device_command)
     command.add_argument("device")
@@ -52,7 +62,7 @@ def configure(commands: Commands) -> None:
 
 
 def _device_list(args: argparse.Namespace, client: Client) -> int:
-    rows = client.devices()
+    rows = client.devices(args.selector)
     columns = {
         "id": "DEVICE",
         "presence": "PRESENCE",
@@ -60,9 +70,15 @@ def _device_list(args: argparse.Namespace, client: Client) -> int:
         "phase": "PHASE",
         "reason": "REASON",
         "agent_version": "AGENT",
+        "labels": "LABELS",
         "last_seen_at": "LAST SEEN",
     }
-    return show(args, rows, [dated(row, "last_seen_at") for row in rows], columns)
+    return show(args, rows, [_listed(row) for row in rows], columns)
+
+
+def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
+    labels = ",".join(f"{key}={value}" for key, value in sorted(row["labels"].items()))
+    return {**dated(row, "last_seen_at"), "labels": labels}
 
 
 def _device_show(args: argparse.Namespace, client: Client) -> int:
@@ -92,6 +108,21 @@ def _device_show(args: argparse.Namespace, client: Client) -> int:
         print(
             f"  {name}: {camera.get('fps', 0):.1f} fps, {camera.get('results')} results, blind {blind:.1f} s"
         )
+    return 0
+
+
+def _device_label(args: argparse.Namespace, client: Client) -> int:
+    labels, tag = client.labels(args.device)
+    for text in args.change:
+        if text.endswith("-") and "=" not in text:
+            labels.pop(text[:-1], None)
+        else:
+            labels |= dict([pair(text)])
+    if args.change:
+        labels = client.set_labels(args.device, labels, tag)
+    if args.json:
+        return print_json(labels)
+    print("\n".join(f"{key}={value}" for key, value in sorted(labels.items())))
     return 0
 
 
@@ -125,6 +156,19 @@ def _secret_remove(args: argparse.Namespace, client: Client) -> int:
 
 def _desired_get(args: argparse.Namespace, client: Client) -> int:
     return print_json(client.desired(args.device))
+
+
+def _desired_history(args: argparse.Namespace, client: Client) -> int:
+    rows = client.revisions(args.device, args.last)
+    columns = {"revision": "REVISION", "created_at": "WHEN", "created_by": "WHO", "models": "MODELS"}
+    shown = [
+        {
+            **dated(row, "created_at"),
+            "models": ", ".join(m.get("version", "") for m in row["document"]["models"].values()),
+        }
+        for row in rows
+    ]
+    return show(args, rows, shown, columns)
 
 
 def _desired_set(args: argparse.Namespace, client: Client) -> int:

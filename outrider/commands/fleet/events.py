@@ -13,6 +13,7 @@ from outrider.commands.fleet.output import dated
 
 if TYPE_CHECKING:
     from fleet.client import Client
+    from fleet.shapes import EventView
 
 FOLLOW_S = 1.0
 OUTPUT_CHARACTERS = 80
@@ -43,7 +44,7 @@ def _device_events(args: argparse.Namespace, client: Client) -> int:
             time.sleep(FOLLOW_S)
 
 
-def _event_line(event: dict[str, Any]) -> str:
+def _event_line(event: EventView) -> str:
     body = event["data"]
     models = ", ".join(body.get("model_names", {}).values())
     outputs = ", ".join(f"{name} {_brief(value)}" for name, value in body.get("outputs", {}).items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def _workflow_upload(args: argparse.Namespace, client: Client) -> int:
     return _uploaded(args, client.upload_workflow(args.path, args.name))
 
 
-def _uploaded(args: argparse.Namespace, answer: dict[str, Any]) -> int:
+def _uploaded(args: argparse.Namespace, answer: Mapping[str, Any]) -> int:
     if args.json:
         return print_json(answer)
     print(f"{answer['name']}@{answer['version']} {answer['digest']}")
@@ -62,7 +63,7 @@ def _workflow_list(args: argparse.Namespace, client: Client) -> int:
     return _versions(args, client.workflows())
 
 
-def _versions(args: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
+def _versions(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> int:
     columns = {"name": "NAME", "version": "VERSION", "digest": "DIGEST", "size": "SIZE", "created_at": "WHEN"}
     shown = [{**dated(row, "created_at"), "size": f"{row['size_bytes'] / 1e6:.2f} MB"} for row in rows]
     return show(args, rows, [{**row, "digest": row["digest"][:19]} for row in shown], columns)

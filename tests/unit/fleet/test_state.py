@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
+from fleet.access.grants import Grant, Role
 from fleet.api.device import parse_range
-from fleet.auth import Role, Tokens, token_hash
+from fleet.auth import Tokens, token_hash
 from fleet.config import Broker, Config, DataDir, load, save
 from fleet.db import Database, check_schema
 from fleet.desired import DesiredStates
 from fleet.devices import Devices
+from fleet.enrolment import Wanted
 from fleet.errors import Misconfigured, NotAllowed, NotAuthenticated, NotFound, Refused, Transient
 from fleet.ingest import Ingest
 from fleet.link import Incoming
@@ -39,7 +41,7 @@ DIGEST = "sha256:" + "1" * 64
 
 def enrolled(database: Database, clock: StillClock, ids: CountingIds, name: str = "a") -> Devices:
     devices = Devices(database, clock, ids)
-    _, token = devices.create_token("test", 60.0, device=name)
+    _, token = devices.enrolment_tokens.create(Wanted(60.0, device=name), "test")
     devices.enrol(EnrolRequest(token=token))
     return devices
 
@@ -85,16 +87,16 @@ def test_api_token_ends_with_its_time_and_its_revocation(
     database: Database, clock: StillClock, ids: CountingIds
 ) -> None:
     tokens = Tokens(database, clock, ids)
-    _, brief = tokens.create("brief", Role.VIEWER, "test", clock.wall() + 10)
-    kept, lasting = tokens.create("lasting", Role.OPERATOR, "test")
-    assert tokens.principal(brief).role is Role.VIEWER
+    _, brief = tokens.create("brief", Grant(Role.VIEWER), "test", clock.wall() + 10)
+    kept, lasting = tokens.create("lasting", Grant(Role.OPERATOR), "test")
+    assert tokens.principal(brief).rights.everywhere is Role.VIEWER
     clock.now_wall += 11
     with pytest.raises(NotAuthenticated):
         tokens.principal(brief)
     tokens.principal(lasting).require(Role.OPERATOR)
     with pytest.raises(NotAllowed):
         tokens.principal(lasting).require(Role.ADMIN)
-    tokens.revoke(kept, "test")
+    tokens.revoke(kept.id, "test")
     with pytest.raises(NotAuthenticated):
         tokens.principal(lasting)
 
@@ -102,7 +104,7 @@ def test_api_token_ends_with_its_time_and_its_revocation(
 def test_tokens_are_kept_as_hashes_and_every_change_is_audited(
     database: Database, clock: StillClock, ids: CountingIds
 ) -> None:
-    _, token = Tokens(database, clock, ids).create("someone", Role.ADMIN, "test")
+    _, token = Tokens(database, clock, ids).create("someone", Grant(Role.ADMIN), "test")
     with database.read() as session:
         assert session.scalars(select(AuditRow.action)).all() == ["token.create"]
     database.close()
@@ -115,7 +117,7 @@ def test_tokens_are_kept_as_hashes_and_every_change_is_audited(
 
 def test_expired_enrolment_token_is_refused(database: Database, clock: StillClock, ids: CountingIds) -> None:
     devices = Devices(database, clock, ids)
-    _, token = devices.create_token("test", 60.0)
+    _, token = devices.enrolment_tokens.create(Wanted(60.0), "test")
     clock.now_wall += 61
     with pytest.raises(Refused, match="expired 1 s ago"):
         devices.enrol(EnrolRequest(token=token, device="late"))

@@ -1,0 +1,37 @@
+"""Whether the control plane works."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+
+from fleet import shapes
+from fleet.api.context import PlaneDep
+from fleet.api.description import PUBLIC
+
+router = APIRouter(prefix="/api/v1", tags=["control plane"])
+
+
+@router.get("/health", openapi_extra=PUBLIC)
+async def health(plane: PlaneDep) -> shapes.PlaneHealth:
+    """Whether the control plane works. Needs no token and tells no names."""
+    counters = plane.ingest.counters
+    count = await asyncio.to_thread(plane.devices.count)
+    return {
+        "ok": plane.link.connected.is_set(),
+        "broker": {
+            "kind": plane.broker.endpoint.kind,
+            "connected": plane.link.connected.is_set(),
+            "restarts": plane.broker.restarts,
+        },
+        "replica": {"name": plane.replica_name, "leads": plane.replica.leads},
+        "devices": count,
+        "ingest": {
+            "received": counters.received,
+            "events": counters.stored_events,
+            "repeated": counters.repeated_events,
+            "refused": dict(counters.refused),
+            "write_retries": counters.write_retries,
+        },
+    }
