@@ -35,6 +35,7 @@ from wire.reasons import Reason
 NEWEST_REVISIONS = 3
 """A device may fetch what its newest desired states need: the one offered, and those it may still be applying or return to."""
 
+INT32_MOST = 2**31 - 1
 CARD_LEFT_OUT = frozenset({"directory"})
 """Where the check found the package: a path that is gone afterwards."""
 
@@ -157,7 +158,7 @@ class Registry:
 
     def page(self, kind: str, after: tuple[str, int], limit: int) -> list[Version]:
         """Versions of a kind by name, newest first, beginning after a pair of name and version."""
-        name, number = after
+        name, number = after[0], min(after[1], INT32_MOST)
         later = or_(Version.name > name, (Version.name == name) & (Version.version < number))
         query = select(Version).where(Version.kind == kind, later)
         with self._database.read() as session:

@@ -15,7 +15,7 @@ from fleet.api.description import file_of
 from fleet.api.route import Route
 from fleet.errors import TooMuch
 from fleet.plane import Plane
-from fleet.registry import Upload
+from fleet.registry import INT32_MOST, Upload
 from fleet.tables import Version
 from wire.names import NAME_PATTERN
 from wire.reasons import Reason
@@ -65,7 +65,7 @@ def workflows(
 
 
 def _versions(plane: Plane, kind: str, limit: int, cursor: str | None) -> shapes.Page[shapes.VersionView]:
-    rows = plane.registry.page(kind, paging.decode(cursor, ("", 2**31)), limit + 1)
+    rows = plane.registry.page(kind, paging.decode(cursor, ("", INT32_MOST)), limit + 1)
     return paging.page(rows, limit, views.version, lambda row: (row.name, row.version))
 
 
