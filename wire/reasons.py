@@ -111,6 +111,8 @@ class Reason(str, Enum):
     NOT_ALLOWED = "not-allowed"
     NOT_FOUND = "not-found"
     TOKEN_INVALID = "token-invalid"
+    ROLLOUT_STATE = "rollout-state"
+    ROLLOUT_INVALID = "rollout-invalid"
     CERTIFICATE_INVALID = "certificate-invalid"
     CERTIFICATE_REVOKED = "certificate-revoked"
     AUTHORITY_MISMATCH = "authority-mismatch"
@@ -236,6 +238,8 @@ TEXTS: dict[Reason, str] = {
     Reason.NOT_AUTHENTICATED: "The request carries no valid bearer token. Give one with --token or OUTRIDER_FLEET_TOKEN.",
     Reason.NOT_ALLOWED: "The token's role or device does not allow this. Use a token with the right role.",
     Reason.NOT_FOUND: "The control plane knows nothing of that name. List what there is.",
+    Reason.ROLLOUT_STATE: "The rollout is not in a state in which this can be done. Look with `outrider fleet rollout show`.",
+    Reason.ROLLOUT_INVALID: "The rollout makes no sense as it is written. Each problem names its field.",
     Reason.TOKEN_INVALID: "The enrolment token is unknown, used up or expired. Make a new one: `outrider fleet token create`.",
     Reason.CERTIFICATE_INVALID: "The certificate or the request for one cannot be used. Enrol the device again.",
     Reason.CERTIFICATE_REVOKED: "The identity of this device has been revoked. If it was not meant, enrol it again with a token made with --replace.",
