@@ -14,12 +14,14 @@ from agent.apply import Updater
 from agent.backoff import Backoff
 from agent.bench import Bench
 from agent.child import Launcher, ModuleLauncher
+from agent.clips import ClipStore, Uploads
 from agent.clock import Clock, unique_id
 from agent.commands import Commands
 from agent.config import Config
 from agent.device import Device
 from agent.doctor.examination import report
 from agent.download import Downloader, HttpMetadata
+from agent.filming import Filming
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus
 from agent.health.report import HealthReport
@@ -117,6 +119,8 @@ class Parts:
     uplink: Uplink
     commands: Commands
     notifier: Notifier
+    filming: Filming
+    uploads: Uploads
 
 
 def compose(
@@ -139,9 +143,18 @@ def compose(
     )
     figures = _figures(config, clock, messages, work, lambda: uplink.settling)
     requests = Requests(work.device, work.updater, work.twin, figures.health, messages.out, clock, version())
+    filming = Filming(work.device, ClipStore(config.state_dir / "clips", config.limits.clips_bytes))
+    uploads = Uploads(
+        filming.store,
+        network.client,
+        identity.url,
+        identity.api_token,
+        lambda: Backoff(1.0, 60.0, random.random),
+    )
     handlers = {
         **requests.handlers(),
         "bench": bench.run,
+        "clip": filming.command,
         "doctor": lambda _arguments: report(config, clock, environment),
     }
     commands = Commands(gate.open_command, handlers, messages.out.response)
@@ -162,7 +175,7 @@ def compose(
         network.vouch,
     )
     messages.outbox.on_added = uplink.wake
-    return Parts(network, messages, work, figures, uplink, commands, Notifier(environment))
+    return Parts(network, messages, work, figures, uplink, commands, Notifier(environment), filming, uploads)
 
 
 def _network(config: Config, identity: Identity, clock: Clock) -> Network:

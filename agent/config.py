@@ -32,6 +32,7 @@ class Limits:
     started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `fetch_max_bytes_s` 0 is no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
 
     outbox_bytes: int = 256 * 1024 * 1024
+    clips_bytes: int = 256 * 1024 * 1024
     outbox_age_s: float = 7 * 86400.0
     in_flight: int = 20
     no_subscriber_retry_s: float = 30.0

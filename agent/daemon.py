@@ -101,6 +101,7 @@ class Agent:
             self._report_health(),
             parts.network.renewal.run(),
             parts.network.vouch.run(),
+            parts.uploads.run(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))
@@ -157,6 +158,7 @@ class Agent:
             about,
             lambda: self._parts.uplink.is_connected,
             access.token(self._config.state_dir),
+            self._parts.filming,
         )
 
     # --- the supervisor's tick ----------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class Device:
         self.pipelines: dict[str, PipelineUnit] = {}
         self.supervisor = Supervisor(clock, self._tick)
         self.on_change: Callable[[], None] = lambda: None
+        self.on_clip: Callable[[str, local.ClipTaken], None] = lambda _camera, _taken: None
         self.on_tick: Callable[[float], None] = lambda _at_mono: None
         self._config = config
         self._store = store
@@ -130,6 +131,7 @@ class Device:
             state_dir=self._config.state_dir,
         )
         unit.on_change = self._changed
+        unit.on_clip = lambda camera, taken: self.on_clip(camera, taken)
         unit.keeper = self._keeper(unit)
         self.supervisor.add(unit.keeper)
         return unit

@@ -33,6 +33,7 @@ Keep = Callable[["local.Event | local.Publication"], "asyncio.Future[bool]"]
 Bind = Callable[[PipelineSpec, int], local.Binding]
 
 SNAPSHOT_DEADLINE_S = 5.0
+CLIP_DEADLINE_S = 30.0
 
 
 class PipelineUnit:
@@ -70,6 +71,7 @@ class PipelineUnit:
         self.refused: UpdateRefused | None = None
         self.swap: SwapFigures | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_clip: Callable[[str, local.ClipTaken], None] = lambda _camera, _taken: None
         self._bind = bind
         self._run_dir = run_dir
         self._state_dir = state_dir
@@ -83,6 +85,7 @@ class PipelineUnit:
         self._prepared: dict[str, asyncio.Future[None]] = {}
         self._drained: dict[str, asyncio.Event] = {}
         self._snapshots: dict[str, asyncio.Future[local.SnapshotTaken]] = {}
+        self._clips: dict[str, asyncio.Future[local.ClipTaken]] = {}
         self._switching = ""
 
     # --- a part for the keeper ----------------------------------------------------------------------------------------
@@ -125,6 +128,11 @@ class PipelineUnit:
             self._drained.setdefault(message.ticket, asyncio.Event()).set()
         elif isinstance(message, local.SnapshotTaken):
             _settle(self._snapshots.pop(message.rid, None), message)
+        elif isinstance(message, local.ClipTaken):
+            if (asked := self._clips.pop(message.rid, None)) is not None:
+                _settle(asked, message)
+            else:
+                self.on_clip(self.spec.camera.name, message)
 
     def ended(self, cause: Reason) -> None:
         if self.camera.reason == Reason.CAMERA_HUNG.value:
@@ -280,6 +288,24 @@ class PipelineUnit:
             raise Degraded(Reason.INTERNAL, f"the picture cannot be read: {e}") from e
         finally:
             self._snapshots.pop(rid, None)
+
+    async def clip(self, seconds: float, *, purpose: str = "device") -> local.ClipTaken:
+        """A clip of the last seconds, in a file that is the caller's from now on.
+
+        :raises Degraded: the process does not answer
+        """
+        rid = uuid.uuid4().hex
+        future = self._clips[rid] = asyncio.get_running_loop().create_future()
+        try:
+            if not self.up or not self.keeper.send(local.TakeClip(rid, seconds, purpose)):
+                raise Degraded(
+                    Reason.PIPELINE_DOWN, f"the pipeline of camera {self.spec.camera.name!r} does not run"
+                )
+            return await asyncio.wait_for(future, CLIP_DEADLINE_S)
+        except asyncio.TimeoutError:
+            raise Degraded(Reason.PIPELINE_HUNG, f"no clip within {CLIP_DEADLINE_S:.0f} s") from None
+        finally:
+            self._clips.pop(rid, None)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

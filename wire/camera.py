@@ -128,6 +128,25 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Clips:
+    """The last `seconds` of the camera, kept compressed in memory so that an event can carry them; 0 keeps nothing.
+
+    At most `fps` pictures a second, `width_px` wide, in `max_bytes`: the oldest give way.
+    """
+
+    seconds: float = 0.0
+    fps: float = 5.0
+    width_px: int = 640
+    max_bytes: int = 16 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        _within(self.seconds, "seconds", 0.0, 120.0)
+        _within(self.fps, "fps", 0.2, 30.0)
+        _within(self.width_px, "width_px", 64, 1920)
+        _within(self.max_bytes, "max_bytes", 65536, 256 * 1024 * 1024)
+
+
+@dataclass(frozen=True)
 class Care:
     """All of the above for one camera. `shed`: whether its rate may be lowered when the device is under stress."""
 
@@ -136,3 +155,4 @@ class Care:
     hours: ActiveHours = field(default_factory=ActiveHours)
     privacy: Privacy = field(default_factory=Privacy)
     shed: bool = True
+    clips: Clips = field(default_factory=Clips)

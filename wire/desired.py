@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from wire import dsse, source
-from wire.camera import ActiveHours, Care, Deadlines, PictureChecks, Privacy
+from wire.camera import ActiveHours, Care, Clips, Deadlines, PictureChecks, Privacy
 from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
 from wire.names import Digest, Name
@@ -29,7 +29,7 @@ class Camera(Doc):
     `source`: `rtsp://…`, `http://…`, a device number or `/dev/video…`, or a path of a video file. `pace`: `live` plays a file
     at its own frame rate and drops what comes too late; `file` takes every frame as fast as it can; the default is
     `live` for everything but files, and `realtime` for files: every frame, at the file's own rate. `fps` limits the rate
-    at which frames are worked on; 0 is no limit. `deadlines`, `checks`, `hours`, `privacy` and `shed` are those of
+    at which frames are worked on; 0 is no limit. `deadlines`, `checks`, `hours`, `privacy`, `shed` and `clips` are those of
     `wire.camera`.
     """
 
@@ -43,11 +43,12 @@ class Camera(Doc):
     hours: ActiveHours = Field(default_factory=ActiveHours)
     privacy: Privacy = Field(default_factory=Privacy)
     shed: bool = True
+    clips: Clips = Field(default_factory=Clips)
 
     @property
     def care(self) -> Care:
         """How it is watched, as its pipeline takes it."""
-        return Care(self.deadlines, self.checks, self.hours, self.privacy, self.shed)
+        return Care(self.deadlines, self.checks, self.hours, self.privacy, self.shed, self.clips)
 
 
 class EngineOptions(Doc):

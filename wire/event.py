@@ -29,3 +29,6 @@ class Event(Doc):
     """The sink that sent it; empty where it is the outputs of the whole workflow."""
     picture: dict[str, Any] | None = None
     """`{media_type, width, height, base64}`: sent only where the camera's policy lets pictures reach the fleet."""
+    clip: str = ""
+    """The id of the clip that belongs to it; the film follows over HTTPS where the policy lets pictures reach the fleet, and stays
+    on the device where it does not."""

@@ -92,6 +92,7 @@ class Reason(str, Enum):
     PICTURE_MOVED = "picture-moved"
     PICTURE_SIZE = "picture-size"
     PICTURE_WITHHELD = "picture-withheld"
+    CLIP_EMPTY = "clip-empty"
     DROPPED_BY_POLICY = "dropped-by-policy"
     THERMAL_LIMIT = "thermal-limit"
     POWER_LIMIT = "power-limit"
@@ -221,6 +222,7 @@ TEXTS: dict[Reason, str] = {
     Reason.PICTURE_BLURRED: "The picture has lost its sharpness. Focus or clean the lens.",
     Reason.PICTURE_MOVED: "The camera looks elsewhere than before. Turn it back, or take the new view by restarting the camera.",
     Reason.PICTURE_SIZE: "The picture has another size than it should. Correct the camera's settings or the camera's `checks`.",
+    Reason.CLIP_EMPTY: "There is no clip: the camera keeps none (`clips.seconds`), or no picture of that time.",
     Reason.PICTURE_WITHHELD: "The privacy policy of the camera lets no picture leave, or cannot be met for this one.",
     Reason.DROPPED_BY_POLICY: "Frames come, and all of them are dropped: the device cannot keep up. Lower the rate or use a smaller model.",
     Reason.THERMAL_LIMIT: "The device is too hot, so fewer frames are worked on. Cool it.",

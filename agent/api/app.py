@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
 from agent.api import metrics
 from agent.api.access import Access
 from agent.api.page import PAGE
+from agent.clips import Clip
 from agent.clock import Clock
 from agent.device import Device
-from agent.errors import Degraded
+from agent.errors import AgentError, Degraded
+from agent.filming import DEFAULT_S, Filming, seconds_of
 from agent.health.report import camera_health
 from agent.stamp import finite
 from wire.health import Health
@@ -46,6 +56,7 @@ class Api:
         about: dict[str, Any],
         connected: Callable[[], bool],
         token: str,
+        filming: Filming,
     ) -> None:
         self._device = device
         self._clock = clock
@@ -55,6 +66,7 @@ class Api:
         self._about = about
         self._connected = connected
         self._token = token
+        self._filming = filming
         self._streams = 0
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -68,6 +80,9 @@ class Api:
                 Route("/cameras", self._cameras),
                 Route("/cameras/{name}/snapshot.jpg", self._snapshot),
                 Route("/cameras/{name}/stream", self._stream),
+                Route("/cameras/{name}/clip", self._clip),
+                Route("/clips", self._clips),
+                Route("/clips/{id}", self._kept_clip),
             ],
             middleware=[Middleware(Access, token=self._token)],
         )
@@ -150,6 +165,33 @@ class Api:
         finally:
             self._streams -= 1
 
+    async def _clip(self, request: Request) -> Response:
+        """The last `seconds` of a camera as a film, which is kept on the device as well."""
+        name = request.path_params["name"]
+        log.info(
+            "clip asked for", extra={"camera": name, "by": request.client.host if request.client else ""}
+        )
+        try:
+            seconds = seconds_of(request.query_params.get("seconds", DEFAULT_S))
+            return self._film(await self._filming.take(name, seconds))
+        except AgentError as e:
+            return _problem(e)
+
+    async def _clips(self, _request: Request) -> Response:
+        return JSONResponse({"clips": [asdict(clip) for clip in self._filming.store.all()]})
+
+    async def _kept_clip(self, request: Request) -> Response:
+        try:
+            return self._film(self._filming.store.find(request.path_params["id"]))
+        except AgentError as e:
+            return _problem(e)
+
+    def _film(self, clip: Clip) -> Response:
+        path = self._filming.store.path(clip)
+        return FileResponse(
+            path, media_type=clip.media_type, headers={"Cache-Control": "no-store", "X-Clip": clip.id}
+        )
+
     async def _picture(self, name: str) -> bytes:
         """One request at a time for a camera, however many watch.
 
@@ -162,6 +204,11 @@ class Api:
             return await unit.snapshot(annotated=True, max_width_px=MAX_WIDTH_PX)
 
 
-def _problem(error: Degraded) -> Response:
-    status = {Reason.NOT_FOUND: 404, Reason.PICTURE_WITHHELD: 403}.get(error.reason, 503)
+def _problem(error: AgentError) -> Response:
+    status = {
+        Reason.NOT_FOUND: 404,
+        Reason.CLIP_EMPTY: 404,
+        Reason.PICTURE_WITHHELD: 403,
+        Reason.INVALID_FIELD: 400,
+    }.get(error.reason, 503)
     return JSONResponse({"reason": error.reason.value, "detail": str(error)}, status_code=status)

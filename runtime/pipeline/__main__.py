@@ -24,6 +24,7 @@ from runtime.pipeline.chores import Chores, refusal
 from runtime.pipeline.compare import ANSWER_S, Aside
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
+from runtime.pipeline.recorder import Recorder
 from runtime.pipeline.uplink import Provenance
 from runtime.sinks.desk import Desk
 from runtime.sinks.pictures import Pictures
@@ -72,7 +73,8 @@ def work(link: Link, termination: Termination) -> int:
     code = Code.RUN if start.allow_code else Code.REFUSE
     held = Held(uuid.uuid4().hex[:16], camera.name)
     provenance = Provenance(start, held)
-    desk = open_desk(start, provenance)
+    recorder = Recorder(camera.care.clips, camera.care.privacy, start.run_dir)
+    desk = open_desk(start, provenance, recorder)
     try:
         active = activate(start.binding, camera, attach, 0.0, code, desk)
         reader = CameraReader(camera, open_camera)
@@ -89,6 +91,7 @@ def work(link: Link, termination: Termination) -> int:
         lambda binding: activate(binding, camera, attach, ATTACH_DEADLINE_S, code, desk),
         start.run_dir,
         camera.care.privacy,
+        recorder,
     )
     link.send(local.PipelineUp(os.getpid()))
     loop = PipelineLoop(
@@ -100,7 +103,7 @@ def work(link: Link, termination: Termination) -> int:
         desk.close(SINKS_DEADLINE_S)
 
 
-def open_desk(start: local.Start, provenance: Provenance) -> Desk:
+def open_desk(start: local.Start, provenance: Provenance, recorder: Recorder) -> Desk:
     """Where the sinks of this process deliver: files in the device's folder, pictures as the camera's policy has it."""
     privacy = start.camera.care.privacy
     hidden = privacy.blurred or privacy.blurred_classes
@@ -110,6 +113,7 @@ def open_desk(start: local.Start, provenance: Provenance) -> Desk:
         vault=Vault.of_process(start.secrets_dir, start.fleet_secrets_dir),
         uplink=provenance,
         pictures=Pictures("none" if hidden else privacy.pictures),
+        clips=recorder,
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from runtime.errors import RuntimeFault
 from runtime.pipeline.active import Active
 from runtime.pipeline.privacy import check
+from runtime.pipeline.recorder import Recorder
 from runtime.pipeline.snapshot import Seen, write
 from wire import local
-from wire.camera import Privacy
+from wire.camera import Clips, Privacy
 from wire.reasons import Reason
 
 MAX_WAITING = 8
@@ -32,7 +33,11 @@ class Chores:
     """Runs chores one after the other; `fileno` is readable when one is done."""
 
     def __init__(
-        self, activate: Callable[[local.Binding], Active], run_dir: str, privacy: Privacy | None = None
+        self,
+        activate: Callable[[local.Binding], Active],
+        run_dir: str,
+        privacy: Privacy | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._activate = activate
         self._run_dir = run_dir
@@ -40,6 +45,9 @@ class Chores:
         self._waiting: queue.Queue[Callable[[], Done]] = queue.Queue(MAX_WAITING)
         self._done: queue.Queue[Done] = queue.Queue()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._seen: Seen | None = None
+        self._recorder = recorder or Recorder(Clips(), self._privacy, run_dir)
+        self._recorder.tell = lambda message: self._finish((message, None))
         threading.Thread(target=self._work, name="chores", daemon=True).start()
 
     def fileno(self) -> int:
@@ -62,7 +70,16 @@ class Chores:
         )
         self._add(lambda: self._prepare(message), (busy, None))
 
-    def snapshot(self, message: local.TakeSnapshot, seen: Seen | None) -> None:
+    def see(self, seen: Seen) -> None:
+        """The newest frame with a result."""
+        self._seen = seen
+        self._recorder.see(seen)
+
+    def clip(self, message: local.TakeClip) -> None:
+        self._recorder.take(message)
+
+    def snapshot(self, message: local.TakeSnapshot) -> None:
+        seen = self._seen
         if seen is None:
             self._finish((local.SnapshotTaken(message.rid, "", "there is no frame with a result yet"), None))
             return

@@ -100,7 +100,6 @@ class PipelineLoop:
         self._step_errors: dict[str, int] = {}
         self._step_messages: dict[str, str] = {}
         self._summary: dict[str, Any] = {}
-        self._seen: Seen | None = None
         self._next_stats_mono = 0.0
         self._stopping_mono = 0.0
         self._poll = select.poll()
@@ -201,7 +200,7 @@ class PipelineLoop:
         self._note_swap(done, done_mono)
         self._last_result_frame = done.frame.seq
         raw = outcome.outputs[0] if outcome.outputs else {}
-        self._seen = Seen(done.frame, raw, outcome.predictions)
+        self._chores.see(Seen(done.frame, raw, outcome.predictions))
         outputs = to_json(raw)
         self._summary = _short(outputs)
         if done.active.policy.wants(outputs, done_mono):
@@ -268,7 +267,9 @@ class PipelineLoop:
                 self._candidate.expect("")
                 self._record = None
             elif isinstance(message, local.TakeSnapshot):
-                self._chores.snapshot(message, self._seen)
+                self._chores.snapshot(message)
+            elif isinstance(message, local.TakeClip):
+                self._chores.clip(message)
             elif isinstance(message, local.Relieve):
                 self._watch.relieve(message)
             elif isinstance(message, local.Compare):

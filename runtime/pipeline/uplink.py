@@ -44,9 +44,13 @@ class Provenance:
             "errors": errors,
         }
 
-    def event(self, step: str, outputs: dict[str, Any], picture: dict[str, Any] | None) -> str:
+    def event(
+        self, step: str, outputs: dict[str, Any], picture: dict[str, Any] | None, clip: str = ""
+    ) -> str:
         """Keep an event; why it cannot be kept, empty where it is."""
         body = self.body(outputs, {}) | {"step": step} | ({"picture": picture} if picture else {})
+        if clip:
+            body["clip"] = clip
         return "" if self._held.add(body, len(json.dumps(body))) else DROPPED
 
     def publish(self, publication: dict[str, Any]) -> str:

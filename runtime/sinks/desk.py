@@ -33,11 +33,21 @@ UNBOUNDED_PATIENCE_S = 30.0
 class Uplink(Protocol):
     """The way to the agent, which keeps what must not be lost."""
 
-    def event(self, step: str, outputs: dict[str, Any], picture: dict[str, Any] | None) -> str:
-        """Keep an event for the control plane; why it cannot be kept, empty where it is."""
+    def event(
+        self, step: str, outputs: dict[str, Any], picture: dict[str, Any] | None, clip: str = ""
+    ) -> str:
+        """Keep an event for the control plane, `clip` being the id of the one that belongs to it; why it cannot be kept, empty
+        where it is."""
 
     def publish(self, publication: dict[str, Any]) -> str:
         """Keep a message for a broker; why it cannot be kept, empty where it is."""
+
+
+class ClipDesk(Protocol):
+    """Where clips are ordered."""
+
+    def order(self, before_s: float, after_s: float) -> tuple[str, str]:
+        """A clip around now: its id, or empty and why there is none."""
 
 
 @dataclass
@@ -77,6 +87,7 @@ class Desk:
         vault: Vault | None = None,
         uplink: Uplink | None = None,
         pictures: Pictures | None = None,
+        clips: ClipDesk | None = None,
         clock_mono: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
     ) -> None:
@@ -85,6 +96,7 @@ class Desk:
         self.vault = vault or Vault.of_process()
         self.uplink = uplink
         self.pictures = pictures or Pictures()
+        self.clips = clips
         self._clock_mono = clock_mono
         self._spread = spread
         self._changed = threading.Condition()

@@ -30,10 +30,12 @@ from wire.local.orders import (
     Relieve,
     Start,
     Stop,
+    TakeClip,
     TakeSnapshot,
 )
 from wire.local.pipeline import (
     CameraState,
+    ClipTaken,
     Drained,
     Event,
     NotPrepared,
@@ -56,6 +58,7 @@ Message: TypeAlias = (
     | Commit
     | Abandon
     | EventsKept
+    | TakeClip
     | TakeSnapshot
     | Relieve
     | Compare
@@ -72,6 +75,7 @@ Message: TypeAlias = (
     | Event
     | Publication
     | PipelineStats
+    | ClipTaken
     | SnapshotTaken
     | Load
     | Unload

@@ -108,6 +108,16 @@ class TakeSnapshot:
     purpose: str = "device"
 
 
+@message("take-clip")
+@dataclass(frozen=True)
+class TakeClip:
+    """Write a clip of the last seconds; answer ClipTaken. `purpose`: who gets it, device or fleet."""
+
+    rid: str
+    seconds: float
+    purpose: str = "device"
+
+
 @message("relieve")
 @dataclass(frozen=True)
 class Relieve:

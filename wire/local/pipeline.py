@@ -235,3 +235,23 @@ class SnapshotTaken:
     message: str = ""
     frame_seq: int = -1
     reason: str = ""
+
+
+@message("clip-taken")
+@dataclass(frozen=True)
+class ClipTaken:
+    """A clip that was asked for, or that belongs to an event; the file at `path` is the agent's from now on. `path` is empty and
+    `message` and `reason` say why where there is none. `purpose`: how far it may go, device or fleet."""
+
+    rid: str
+    path: str = ""
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    from_wall: float = 0.0
+    to_wall: float = 0.0
+    message: str = ""
+    reason: str = ""
+    purpose: str = "device"
+    event: bool = False

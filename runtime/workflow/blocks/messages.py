@@ -42,6 +42,7 @@ from runtime.workflow.sinkblock import (
 from runtime.workflow.values import ImageValue
 from wire.secret import Secret
 
+NO_CLIPS = "this process keeps no clips"
 NO_AGENT = "there is no agent here that would keep it: run the workflow on a device"
 KEPT = "Handed to the agent, which keeps it until it has arrived"
 MAX_PAYLOAD_CHARS = 196608
@@ -169,7 +170,10 @@ class MqttPublish(Message):
 
 
 class EventSink(Message):
-    """An event for the control plane, with named values and, where the camera's policy lets pictures reach the fleet, a picture."""
+    """An event for the control plane, with named values and, where the camera's policy lets pictures reach the fleet, a picture.
+
+    `clip_before`, `clip_after`: seconds of the camera's kept clip that belong to it, at most as many as the camera keeps.
+    """
 
     types = ("outrider/event_sink@v1",)
     title = "Event"
@@ -179,6 +183,8 @@ class EventSink(Message):
         Field("image", kinds(IMAGE), required=False),
         option("max_width", Number(16, 1280, integer=True), 640, INTEGER),
         option("severity", Choice(("info", "warning", "alarm")), "info", STRING),
+        option("clip_before", Number(0, 120), 0, INTEGER, FLOAT),
+        option("clip_after", Number(0, 120), 0, INTEGER, FLOAT),
         DISABLE_SINK,
         cooldown(),
     )
@@ -189,6 +195,8 @@ class EventSink(Message):
         image: ImageValue | None,
         max_width: int,
         severity: str,
+        clip_before: float,
+        clip_after: float,
         disable_sink: bool,
         cooldown_seconds: float,
     ) -> tuple[bool, bool, str]:
@@ -203,9 +211,14 @@ class EventSink(Message):
             return False, True, COOLING
         withheld = desk.pictures.kept_back(image, "fleet") if image is not None else ""
         picture = self._picture(image.image, max_width) if image is not None and not withheld else None
+        clip, no_clip = "", ""
+        if clip_before or clip_after:
+            clip, no_clip = desk.clips.order(clip_before, clip_after) if desk.clips else ("", NO_CLIPS)
         outputs = {**to_json(data), "severity": severity}
-        why = desk.uplink.event(self.around.step, outputs, picture)
-        return bool(why), False, why or (f"{KEPT}, without its picture: {withheld}" if withheld else KEPT)
+        why = desk.uplink.event(self.around.step, outputs, picture, clip)
+        absent = {"its picture": withheld, "its clip": no_clip}
+        without = "".join(f", without {what}: {reason}" for what, reason in absent.items() if reason)
+        return bool(why), False, why or KEPT + without
 
     def _picture(self, image: Image, max_width: int) -> dict[str, Any]:
         """The picture as JPEG in base64, made smaller until it fits."""
