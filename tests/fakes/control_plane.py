@@ -102,7 +102,7 @@ def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
             elif "/device/tuf/" in self.path:
                 self._file(plane.metadata.get(self.path.rsplit("/", 1)[-1]))
             else:
-                self._file(plane.objects.get(self.path.rsplit("/", 1)[-1]))
+                self._file(plane.objects.get(self.path.partition("?")[0].rsplit("/", 1)[-1]))
 
         def _file(self, content: bytes | None) -> None:
             if content is None:

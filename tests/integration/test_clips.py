@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,7 @@ def test_an_event_carries_the_id_of_a_clip_that_shows_what_was_before_and_after(
     made: Rig, server: Server, tmp_path: Path
 ) -> None:
     define(made, server, 1, clips=CLIPS, privacy={"masks": [LEFT_HALF]})
-    event = made.observer.wait(lambda: next(iter(made.observer.of("event/gate")), None))
+    event = made.observer.wait(lambda: made.observer.of("event"))[0]
     assert event["clip"]
     # The first frame has nothing before it; what came after is there.
     kept = until(lambda: made.get("/clips").json()["clips"])
@@ -121,6 +123,15 @@ def test_an_event_carries_the_id_of_a_clip_that_shows_what_was_before_and_after(
     assert len(made.get("/clips").json()["clips"]) == 2
     assert made.get("/cameras/gate/clip?seconds=x").status_code == 400
     assert made.get("/clips/none").status_code == 404
+    out = tmp_path / "by-hand.webm"
+    told = subprocess.run(
+        [sys.executable, "-m", "outrider", "camera", "clip", "gate", "--seconds", "2", "--out", str(out)],
+        env={**os.environ, "OUTRIDER_RUN_DIR": str(made.run_dir), "OUTRIDER_STATE_DIR": str(made.state_dir)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert probed(out.read_bytes(), out)["codec_name"] == "vp8"
     # The policy lets no picture reach the fleet.
     refused = ask(made, "c1", camera="gate", seconds=3)
     assert (refused["ok"], refused["reason"]) == (False, "picture-withheld")
@@ -139,7 +150,7 @@ def test_no_clip_without_a_policy_that_allows_it(
     made: Rig, server: Server, camera: dict[str, Any], status: int, reason: str
 ) -> None:
     define(made, server, 1, **camera)
-    event = made.observer.wait(lambda: next(iter(made.observer.of("event/gate")), None))
+    event = made.observer.wait(lambda: made.observer.of("event"))[0]
     answer = made.get("/cameras/gate/clip?seconds=3")
     assert (answer.status_code, answer.json()["reason"]) == (status, reason)
     assert made.get("/clips").json()["clips"] == []
