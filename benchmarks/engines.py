@@ -1,8 +1,9 @@
 """What our engine call costs beyond the bare one, for each family and engine; engines against each other; batches; refitting.
 
 Ours is `LoadedModel.run` on ready bytes: engine, decoding, checks; preprocessing is apart. The bare call is timed within ours, so
-that each difference is of one call and other load does not enter it. `ours_of_bare` compares both as wholes, in interleaved pairs.
-All figures are medians of one run.
+that each difference is of one call. `overhead_cpu_ms` is the same in processor time of the calling thread, which waits for nothing beyond
+the bare call: what the overhead is on a machine without other load. `ours_of_bare` compares both as wholes, in interleaved pairs. All
+figures are medians of one run.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def bare_call(model: Any, batch: Any) -> Callable[[], Any]:
         session, names, feed = backend._session, backend._names, {backend._feed: batch}
         return lambda: session.run(names, feed)
     if engine == "openvino":
-        request, tensor = backend._request, backend._tensor(batch, shared_memory=True)
+        request = backend._compiled.create_infer_request()
+        tensor = backend._tensor(batch, shared_memory=True)
 
         def infer() -> None:
             request.set_input_tensor(0, tensor)
@@ -169,13 +171,14 @@ class Stopwatch:
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
-        self.last_ms = 0.0
+        self.last_ms = self.last_cpu_ms = 0.0
 
     def __call__(self, *arguments: Any) -> Any:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.thread_time()
         try:
             return self._call(*arguments)
         finally:
+            self.last_cpu_ms = 1000 * (time.thread_time() - start_cpu)
             self.last_ms = 1000 * (time.perf_counter() - start)
 
 
@@ -191,15 +194,18 @@ class Timed:
         return getattr(self._wrapped, name)
 
 
-def watched(model: Any) -> tuple[Stopwatch, Callable[[], None]]:
+def watched(model: Any) -> tuple[Stopwatch, Callable[[], object]]:
     """Time the engine's own call within ours; and how to undo it."""
     backend, provider = model._backend, model.info["provider"]
     if model.info["engine"] == "openvino":
-        holder, name, timed = backend, "_request", Timed(backend._request, "infer")
-    elif provider == "CPUExecutionProvider":
+        request = backend._idle.get()
+        timed = Timed(request, "infer")
+        backend._idle.put(timed)
+        return timed.watch, lambda: (backend._idle.get(), backend._idle.put(request))
+    if provider == "CPUExecutionProvider":
         watch = Stopwatch(backend._run)
         return _swapped(backend, "_run", watch), lambda: setattr(backend, "_run", watch._call)
-    elif model.info["engine"] == "onnxruntime":
+    if model.info["engine"] == "onnxruntime":
         holder, name, timed = backend, "_session", Timed(backend._session, "run_with_iobinding")
     else:
         holder, name, timed = backend, "_cuda", Timed(backend._cuda, "synchronize")
@@ -213,26 +219,28 @@ def _swapped(holder: Any, name: str, watch: Stopwatch) -> Stopwatch:
     return watch
 
 
-def beyond_ms(model: Any, batch: Any, geometries: list[Any]) -> tuple[float, float]:
-    """Medians of the bare call and of what ours takes beyond it."""
+def beyond_ms(model: Any, batch: Any, geometries: list[Any]) -> tuple[float, float, float]:
+    """Medians of the bare call, of what ours takes beyond it, and of that in processor time of the calling thread."""
     watch, undo = watched(model)
-    bare, extra = [], []
+    whole = Stopwatch(model.run)
+    bare, extra, cpu = [], [], []
     try:
         for turn in range(WARM + PAIRS):
-            total_ms = timed_ms(lambda: model.run(batch, geometries))
+            whole(batch, geometries)
             if turn >= WARM:
                 bare.append(watch.last_ms)
-                extra.append(total_ms - watch.last_ms)
+                extra.append(whole.last_ms - watch.last_ms)
+                cpu.append(whole.last_cpu_ms - watch.last_cpu_ms)
     finally:
         undo()
-    return statistics.median(bare), statistics.median(extra)
+    return statistics.median(bare), statistics.median(extra), statistics.median(cpu)
 
 
 def overhead(name: str, directory: Path, entry: Entry, cache: Path) -> dict[str, Any]:
     """One row: what our call costs beyond the bare one."""
     model, batch, geometries = loaded(directory, entry.name, cache)
     try:
-        base, extra = beyond_ms(model, batch, geometries)
+        base, extra, cpu = beyond_ms(model, batch, geometries)
         bare, ours = interleaved([bare_call(model, batch), lambda: model.run(batch, geometries)])
     finally:
         model.close()
@@ -245,6 +253,8 @@ def overhead(name: str, directory: Path, entry: Entry, cache: Path) -> dict[str,
         "overhead_share": round(extra / base, 4),
         "ours_of_bare": round(statistics.median(ours) / statistics.median(bare), 3),
         "of_budget": round(extra / max(share * base, least), 3),
+        "overhead_cpu_ms": round(cpu, 3),
+        "of_budget_cpu": round(cpu / max(share * base, least), 3),
     }
 
 
@@ -336,6 +346,7 @@ def measure() -> dict[str, Any]:
             "overhead_share": worst["overhead_share"],
             "overhead_of_budget": worst["of_budget"],
             "overhead_worst": f"{worst['family']} on {worst['engine']}",
+            "overhead_cpu_of_budget": max(row["of_budget_cpu"] for row in rows),
             "rows": rows,
             "openvino_speed_of_onnxruntime": {n: against(p, folder) for n, p in made.items()}
             if both

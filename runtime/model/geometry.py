@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,20 +41,19 @@ class Geometry:
 
     def to_image(self, boxes: Floats, *, clip: bool = True) -> Floats:
         """Boxes (N, 4) x1 y1 x2 y2 in tensor pixels → image pixels, a new array."""
-        offset = np.array([self.left_px, self.top_px] * 2, np.float32)
-        gain = np.array([self.gain_x, self.gain_y] * 2, np.float32)
+        offset, gain, limit = _arithmetic(self)
         out = (boxes - offset) / gain
         if clip:
-            limit = np.array([self.image_width_px, self.image_height_px] * 2, np.float32)
-            np.clip(out, 0, limit, out=out)
+            np.maximum(out, 0, out=out)
+            np.minimum(out, limit, out=out)
         return out.astype(np.float32, copy=False)
 
     def points_to_image(self, points: Floats) -> Floats:
         """Points (…, 2) x y in tensor pixels → image pixels, clipped, a new array."""
-        offset = np.array([self.left_px, self.top_px], np.float32)
-        gain = np.array([self.gain_x, self.gain_y], np.float32)
-        out = (points - offset) / gain
-        np.clip(out, 0, np.array([self.image_width_px, self.image_height_px], np.float32), out=out)
+        offset, gain, limit = _arithmetic(self)
+        out = (points - offset[:2]) / gain[:2]
+        np.maximum(out, 0, out=out)
+        np.minimum(out, limit[:2], out=out)
         return out.astype(np.float32, copy=False)
 
     PACKED_BYTES = _PACK.size
@@ -72,6 +72,16 @@ class Geometry:
     @classmethod
     def unpack(cls, raw: bytes) -> Geometry:
         return cls(*_PACK.unpack(raw))
+
+
+@lru_cache(maxsize=64)
+def _arithmetic(geometry: Geometry) -> tuple[Floats, Floats, Floats]:
+    """Offset, gain and limit of both corners of a box."""
+    return (
+        np.array([geometry.left_px, geometry.top_px] * 2, np.float32),
+        np.array([geometry.gain_x, geometry.gain_y] * 2, np.float32),
+        np.array([geometry.image_width_px, geometry.image_height_px] * 2, np.float32),
+    )
 
 
 def _cropped_size(spec: InputSpec, width_px: int, height_px: int) -> tuple[int, int]:

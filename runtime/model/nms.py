@@ -19,6 +19,7 @@ _BLOCK = 128
 _TINY = 1e-7
 """Keeps boxes without an area from dividing by zero; the authors' value."""
 
+_LEAST_AREA = np.finfo(np.float64).tiny
 _Doubles = npt.NDArray[np.float64]
 
 
@@ -47,7 +48,7 @@ def nms(
 
 def top(scores: Floats, count: int) -> npt.NDArray[np.intp]:
     """Indices of the `count` best scores, best first, ties by index."""
-    return np.argsort(-scores, kind="stable")[:count]
+    return (-scores).argsort(kind="stable")[:count]
 
 
 def _class_offsets(boxes: _Doubles, class_ids: Ints) -> _Doubles:
@@ -61,17 +62,18 @@ def _greedy(boxes: _Doubles, iou_threshold: float, max_detections: int) -> npt.N
     kept: list[int] = []
     for start in range(0, len(boxes), _BLOCK):
         block = boxes[start : start + _BLOCK]
-        alive = np.ones(len(block), np.bool_)
-        if kept:
-            alive &= ~(iou_matrix(block, boxes[kept]) > iou_threshold).any(axis=1)
+        alive = ~(iou_matrix(block, boxes[kept]) > iou_threshold).any(axis=1) if kept else None
         over = iou_matrix(block, block) > iou_threshold
+        # Bit j of row i: i takes j with it. One number a row, since numpy's calls cost more than what they do here.
+        rows, width = np.packbits(over, axis=1, bitorder="little").tobytes(), -(-len(block) // 8)
+        gone = 0 if alive is None else int.from_bytes(np.packbits(~alive, bitorder="little"), "little")
         for i in range(len(block)):
-            if not alive[i]:
+            if gone >> i & 1:
                 continue
             kept.append(start + i)
             if len(kept) == max_detections:
                 return np.array(kept, np.intp)
-            alive &= ~over[i]
+            gone |= int.from_bytes(rows[i * width : (i + 1) * width], "little")
     return np.array(kept, np.intp)
 
 
@@ -79,9 +81,9 @@ def iou_matrix(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> _Dou
     """(N, M) intersection over union of boxes (N, 4) and (M, 4); 0 where both are empty."""
     width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
     height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
-    intersection = np.clip(width, 0, None) * np.clip(height, 0, None)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
     union = _area(a)[:, None] + _area(b)[None, :] - intersection
-    return np.asarray(intersection / np.maximum(union, np.finfo(np.float64).tiny), np.float64)
+    return np.asarray(intersection / np.maximum(union, _LEAST_AREA), np.float64)
 
 
 def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

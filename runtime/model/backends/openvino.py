@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from wire.reasons import Reason
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """Ours → the value of INFERENCE_PRECISION_HINT."""
+_LARGE_BYTES = 256 * 1024
+"""Below it copying costs less than a tensor object."""
 _TELEMETRY = "OPENVINO_TELEMETRY_OPT_OUT"
 
 
@@ -95,6 +98,7 @@ class OpenVino:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(runs_at_once):
             self._idle.put(compiled.create_infer_request())
+        self._large = _large(self._outputs)
         self._info = {"engine": "openvino", **info}
 
     @property
@@ -116,13 +120,23 @@ class OpenVino:
         try:
             # The tensor looks at the caller's memory; the request is over when this returns.
             request.set_input_tensor(0, self._tensor(np.ascontiguousarray(batch), shared_memory=True))
+            own = {i: self._own(request, i, shape, len(batch)) for i, shape in self._large.items()}
             request.infer()
-            return [np.array(request.get_output_tensor(i).data) for i in range(len(self._outputs))]
+            return [
+                own[i] if i in own else np.array(request.get_output_tensor(i).data)
+                for i in range(len(self._outputs))
+            ]
         except Exception as e:  # see `open_cpu`
             reason = Reason.OUT_OF_MEMORY if is_memory(e) else Reason.ENGINE_ERROR
             raise Transient(reason, f"OpenVINO failed on a request: {words(e)}") from e
         finally:
             self._idle.put(request)
+
+    def _own(self, request: Any, index: int, shape: tuple[int, ...], batch: int) -> npt.NDArray[Any]:
+        """Memory of the caller's for a large output, which the request writes to itself: a copy less."""
+        made = np.empty((batch, *shape), self._outputs[index].dtype)
+        request.set_output_tensor(index, self._tensor(made, shared_memory=True))
+        return made
 
     def confirm(self) -> None:
         pass
@@ -131,6 +145,17 @@ class OpenVino:
         self._compiled = None
         self._idle = SimpleQueue()
         return_memory()
+
+
+def _large(outputs: Sequence[Port]) -> dict[int, tuple[int, ...]]:
+    """Index and shape, without the batch, of the outputs that are worth memory of their own for each run."""
+    found = {}
+    for index, port in enumerate(outputs):
+        sides = [side for side in port.shape[1:] if side is not None]
+        known = len(sides) == len(port.shape) - 1
+        if known and math.prod(sides) * np.dtype(port.dtype).itemsize >= _LARGE_BYTES:
+            found[index] = tuple(sides)
+    return found
 
 
 def _port(value: Any) -> Port:

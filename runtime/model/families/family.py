@@ -154,15 +154,31 @@ def place_boxes(candidates: Candidates, keep: Indices, spec: ModelSpec, geometry
 def choose(scores: Floats, spec: ModelSpec) -> tuple[Indices, Indices, Floats]:
     """Rows, class ids and scores above the threshold, of class scores (N, C).
 
-    The best class of each row; with the option `multi_label` every class of it, as evaluations of detectors have it.
+    The best class of each row; with the option `multi_label` every class of it, as evaluations of detectors have it. A score that is
+    no number is among them, for `suppress` to find.
     """
     threshold = spec.decode.score_threshold
     if spec.decode.options.get("multi_label", False):
-        rows, class_ids = np.nonzero(scores > threshold)
+        rows, class_ids = np.nonzero(~(scores <= threshold))
         return rows, class_ids, scores[rows, class_ids]
-    best = scores.max(axis=1) if len(scores) else np.zeros(0, np.float32)
-    rows = np.flatnonzero(best > threshold)
-    return rows, scores[rows].argmax(axis=1), best[rows]
+    rows = likely(scores, threshold)
+    found = scores[rows]
+    class_ids = found.argmax(axis=1) if len(rows) else np.zeros(0, np.intp)
+    return rows, class_ids, found[np.arange(len(rows)), class_ids]
+
+
+def likely(scores: Floats, threshold: float) -> Indices:
+    """Rows of (N, C) with any score above the threshold, or that is no number. One pass over all scores as one line is many times
+    faster than a maximum of each row."""
+    low = scores.ravel() <= threshold
+    hits = np.logical_not(low, out=low).nonzero()[0]
+    hits //= max(1, scores.shape[1])
+    if len(hits) < 2:
+        return hits
+    fresh = np.empty(len(hits), np.bool_)
+    fresh[0] = True
+    np.not_equal(hits[1:], hits[:-1], out=fresh[1:])
+    return hits[fresh]
 
 
 def not_a_number(spec: ModelSpec) -> NoAnswer:
@@ -170,9 +186,12 @@ def not_a_number(spec: ModelSpec) -> NoAnswer:
 
 
 def has_nan(output: Output) -> bool:
-    """Whether any value is NaN. One pass at memory speed: the maximum of numbers and a NaN is NaN."""
+    """Whether any value is NaN. One pass at memory speed: the maximum of numbers and a NaN is NaN, and differs from itself."""
+    if not output.size:
+        return False
     with np.errstate(invalid="ignore"):
-        return bool(output.size) and bool(np.isnan(np.max(output)))
+        largest = np.maximum.reduce(output, axis=None)
+    return bool(largest != largest)
 
 
 def as_float(output: Output) -> Floats:

@@ -22,6 +22,7 @@ from runtime.model.families.family import (
     choose,
     finish,
     from_centre,
+    grid,
     has_nan,
     labels_problem,
     not_a_number,
@@ -82,6 +83,8 @@ class FastestDetDecoder:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._size = np.array([spec.input.width, spec.input.height], np.float32)
+        self._places, _ = grid(spec.input.width, spec.input.height, [_STRIDE], 0.0)
+        self._cells_wh = self._places[-1] + 1
 
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         batch = as_float(outputs[0])
@@ -90,17 +93,15 @@ class FastestDetDecoder:
     def _one(self, maps: Floats, geometry: Geometry) -> Answer:
         if has_nan(maps):
             return not_a_number(self._spec)
-        columns = maps.shape[2]
-        cells_wh = np.array([columns, maps.shape[1]], np.float32)
         flat = maps.reshape(maps.shape[0], -1)
-        objectness = np.clip(flat[0], 0, 1) ** _OBJECTNESS_POWER
-        likely = np.flatnonzero(objectness > self._spec.decode.score_threshold)
+        objectness = np.minimum(np.maximum(flat[0], 0), 1) ** _OBJECTNESS_POWER
+        likely = (objectness > self._spec.decode.score_threshold).nonzero()[0]
         rows = flat[:, likely].T
-        classes = np.clip(rows[:, 5:], 0, 1) ** _CLASS_POWER
+        classes = np.minimum(np.maximum(rows[:, 5:], 0), 1) ** _CLASS_POWER
         chosen, class_ids, scores = choose(objectness[likely, None] * classes, self._spec)
         cells, rows = likely[chosen], rows[chosen]
-        places = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
-        centres = (places + np.tanh(rows[:, 1:3])) / cells_wh * self._size
+        places = self._places[cells]
+        centres = (places + np.tanh(rows[:, 1:3])) / self._cells_wh * self._size
         sizes = _sigmoid(rows[:, 3:5]) * self._size
         boxes = from_centre(centres, sizes)
         return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)

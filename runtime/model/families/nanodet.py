@@ -8,6 +8,7 @@ al., Generalized Focal Loss, 2020, section 3; the configurations of NanoDet (BGR
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -29,9 +30,8 @@ from runtime.model.families.family import (
     finish,
     grid,
     grid_cells,
-    has_nan,
     labels_problem,
-    not_a_number,
+    likely,
     outputs_problem,
 )
 from runtime.model.geometry import Geometry
@@ -180,23 +180,27 @@ class GflDecoder:
     def __call__(self, outputs: Sequence[Output], geometries: Sequence[Geometry]) -> list[Answer]:
         floats = [as_float(output) for output in outputs]
         return [
-            self._one(*self._parts([output[i] for output in floats]), geometry)
+            self._one(self._parts([output[i] for output in floats]), geometry)
             for i, geometry in enumerate(geometries)
         ]
 
-    def _parts(self, outputs: list[Floats]) -> tuple[Floats, Floats]:
+    def _parts(self, outputs: list[Floats]) -> list[tuple[Floats, Floats]]:
+        """Scores and distances level by level; where one output holds all levels, of all at once."""
         if self._joined:
-            return outputs[0][:, : self._classes], outputs[0][:, self._classes :]
-        return (
-            np.concatenate([outputs[i] for i in self._score_outputs]),
-            np.concatenate([outputs[i] for i in self._distance_outputs]),
-        )
+            return [(outputs[0][:, : self._classes], outputs[0][:, self._classes :])]
+        pairs = zip(self._score_outputs, self._distance_outputs, strict=True)
+        return [(outputs[scores], outputs[distances]) for scores, distances in pairs]
 
-    def _one(self, scores: Floats, distances: Floats, geometry: Geometry) -> Answer:
-        if has_nan(scores):
-            return not_a_number(self._spec)
-        cells, class_ids, kept_scores = choose(scores, self._spec)
-        boxes = self._boxes(distances[cells], cells)
+    def _one(self, levels: list[tuple[Floats, Floats]], geometry: Geometry) -> Answer:
+        rows = [likely(scores, self._spec.decode.score_threshold) for scores, _ in levels]
+        starts = itertools.accumulate((len(scores) for scores, _ in levels[:-1]), initial=0)
+        cells = np.concatenate([row + start for row, start in zip(rows, starts, strict=True)])
+        scores, distances = (
+            np.concatenate([level[part][row] for level, row in zip(levels, rows, strict=True)])
+            for part in (0, 1)
+        )
+        chosen, class_ids, kept_scores = choose(scores, self._spec)
+        boxes = self._boxes(distances[chosen], cells[chosen])
         return finish(Candidates(boxes, kept_scores, class_ids.astype(np.int32)), self._spec, geometry)
 
     def _boxes(self, distributions: Floats, cells: Indices) -> Floats:
@@ -205,4 +209,6 @@ class GflDecoder:
         distances = (weights @ self._bins) / weights.sum(axis=2) * self._strides[cells]
         centres = self._centres[cells]
         boxes = np.concatenate([centres - distances[:, 0:2], centres + distances[:, 2:4]], axis=1)
-        return np.clip(boxes, 0, self._limit, out=boxes)
+        np.maximum(boxes, 0, out=boxes)
+        np.minimum(boxes, self._limit, out=boxes)
+        return boxes

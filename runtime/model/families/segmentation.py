@@ -18,6 +18,7 @@ from runtime.model.families.family import (
     Match,
     Output,
     Port,
+    as_float,
     has_nan,
     labels_problem,
     not_a_number,
@@ -26,10 +27,11 @@ from runtime.model.families.family import (
 from runtime.model.families.wholeimage import scaling
 from runtime.model.geometry import Geometry
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
-from runtime.results import Answer, Image, Result
+from runtime.results import Answer, Floats, Image, Result
 from wire.problem import Problem
 
 _MAX_CLASSES = 256
+_ROWS = 64
 _MAX_STRIDE = 8
 """Coarser maps are something else: detectors have strides of 8 and more."""
 
@@ -114,7 +116,7 @@ class SegmentationDecoder:
         if values.dtype.kind == "f" and has_nan(values):
             return not_a_number(self._spec)
         if self._axis:
-            classes = values.argmax(axis=self._axis - 1).astype(np.uint8)
+            classes = best_classes(as_float(values), last=self._axis == 3)
         else:
             classes = values.reshape(values.shape[-2:]).clip(0, _MAX_CLASSES - 1).astype(np.uint8)
         return Result(
@@ -122,6 +124,24 @@ class SegmentationDecoder:
             labels=self._spec.labels,
             semantic=_to_image(classes, self._spec.input, geometry),
         )
+
+
+def best_classes(scores: Floats, *, last: bool) -> Image:
+    """The index of the best class of each cell, the lowest of equals: (C, h, w), or (h, w, C) where the classes come `last`, to (h, w).
+
+    Class by class over a few rows that stay in the cache: several times faster than an argmax along a short axis.
+    """
+    rows, columns = scores.shape[:2] if last else scores.shape[1:]
+    out = np.zeros((rows, columns), np.uint8)
+    for start in range(0, rows, _ROWS):
+        part = slice(start, start + _ROWS)
+        planes = cv2.split(scores[part]) if last else [np.array(scores[0, part]), *scores[1:, part]]
+        best, index = planes[0], out[part]
+        for number, plane in enumerate(planes[1:], start=1):
+            better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where it is
+            cv2.max(best, plane, dst=best)
+            np.maximum(index, better & np.uint8(number), out=index)  # later numbers are larger
+    return out
 
 
 def _to_image(classes: Image, spec: InputSpec, geometry: Geometry) -> Image:

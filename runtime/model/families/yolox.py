@@ -112,10 +112,10 @@ class YoloXDecoder:
         return [self._one(batch[i], geometry) for i, geometry in enumerate(geometries)]
 
     def _one(self, rows: Floats, geometry: Geometry) -> Answer:
-        if has_nan(rows):
-            return not_a_number(self._spec)
-        likely = np.flatnonzero(rows[:, 4] > self._spec.decode.score_threshold)
+        likely = (~(rows[:, 4] <= self._spec.decode.score_threshold)).nonzero()[0]
         best = rows[likely]
+        if has_nan(best):  # those whose objectness is no number are among them
+            return not_a_number(self._spec)
         chosen, class_ids, scores = choose(best[:, 4:5] * best[:, 5:], self._spec)
         boxes = self._boxes(best[chosen], likely[chosen])
         return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)
