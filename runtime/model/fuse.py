@@ -18,10 +18,11 @@ import numpy as np
 
 from runtime.errors import ModelRefused
 from runtime.model.package import hash_file, refusal
+from runtime.model.shrink import Shrink, append
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 5
+VERSION = 6
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""
@@ -32,10 +33,11 @@ MAX_CACHED = 64
 @dataclass(frozen=True)
 class Form:
     """What is made of a graph. feed_dtype: `uint8` or `float32`, what the engine will be fed. precision: `fp32` leaves the graph's
-    types as they are, `fp16` converts them."""
+    types as they are, `fp16` converts them. shrink: what of its outputs is chosen from within the graph."""
 
     feed_dtype: str = "uint8"
     precision: str = "fp32"
+    shrink: Shrink | None = None
 
 
 def cache_base(configured: Path | None = None) -> Path:
@@ -103,6 +105,10 @@ def build(path: Path, spec: InputSpec, form: Form) -> bytes:
         make_portable(model)
         if form.precision == "fp16":
             to_half(model)  # before the normalisation is put in front, which stays FP32
+        if form.shrink is not None and not append(model, form.shrink):
+            raise ModelRefused(
+                Reason.MODEL_OPSET, f"{path.name}: too old an opset for choosing candidates in the graph"
+            )
         _prepend(model, spec, form.feed_dtype)
         return bytes(model.SerializeToString())
     except (OSError, ValueError, onnx.checker.ValidationError) as e:

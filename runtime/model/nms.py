@@ -131,7 +131,7 @@ def probabilistic_iou(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) 
     bx, by, bz = (value[None, :] for value in _covariance(b))
     dx, dy = a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1]
     x, y, z = ax + bx, ay + by, az + bz
-    both = x * y - z * z
+    both = np.maximum(x * y - z * z, 0)  # rounding takes it below where a box has no width
     distance = (x * dy * dy + y * dx * dx - 2 * z * dx * dy) / (both + _TINY) / 4
     own = np.sqrt(np.clip(ax * ay - az * az, 0, None) * np.clip(bx * by - bz * bz, 0, None))
     distance = distance + np.log(both / (4 * own + _TINY) + _TINY) / 2

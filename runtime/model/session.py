@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from runtime.errors import ModelRefused, RuntimeFault, Transient
 from runtime.model import families, fuse, package, precision
-from runtime.model.backends import cpus, open_backend
+from runtime.model.backends import cpus, on_gpu, open_backend
 from runtime.model.backends.backend import Backend, RunOptions
-from runtime.model.families.family import Evaluation, Output, Port
+from runtime.model.families.family import Decoder, Evaluation, Output, Port
 from runtime.model.geometry import Geometry, place
 from runtime.model.reader import TextReader, moved, seen_by
+from runtime.model.shrink import MIN_OPSET, Shrink, decoder_for, plan
 from runtime.model.spec import ModelSpec
 from runtime.model.split import Book, Choice, Split, best, book, candidates, key, measure
 from runtime.results import Answer, Image, NoAnswer
@@ -39,7 +40,7 @@ class LoadOptions:
     """How to load. `exact`: feed floats where the authors resize floats. `evaluation`: decode as the family's authors do when
     they measure AP. Thresholds: None leaves those of the package. `precision`: "" is the package's own; any other than FP32 must
     pass the golden check, unless `unverified` (for whoever measures what a precision costs). `measure_s`: how long `arrange` may try
-    how the processors are best split between runs, for whoever asks several at a time. `progress` hears of long builds."""
+    how the processors are best split between runs, for whoever asks several at a time. `shrink`: candidates are chosen within the graph; None: where the engine is a GPU. `progress` hears of long builds."""
 
     engine: str = "auto"
     threads: int = 0
@@ -54,6 +55,7 @@ class LoadOptions:
     precision: str = ""
     unverified: bool = False
     measure_s: float = 0.0
+    shrink: bool | None = None
     progress: Callable[[str], object] | None = field(default=None, compare=False)
 
 
@@ -76,6 +78,7 @@ class LoadedModel:
         self.spec = _tuned(spec, self.family.evaluation if options.evaluation else None, options)
         self.feed_dtype = "float32" if options.exact and self.spec.input.exact != "uint8" else "uint8"
         self.precision = precision.chosen(options.precision, self.spec)
+        self._declared, self._shrink = self._plan_shrink()
         self._choice = self._kept_choice()
         self._backend = self._opened(refit=self.spec.golden is not None)
         self._reader: TextReader | None = None
@@ -107,7 +110,21 @@ class LoadedModel:
 
     @property
     def _form(self) -> fuse.Form:
-        return fuse.Form(self.feed_dtype, self.precision.graph)
+        return fuse.Form(self.feed_dtype, self.precision.graph, self._shrink)
+
+    def _plan_shrink(self) -> tuple[Sequence[Port], Shrink | None]:
+        """The graph's outputs, and what is chosen from them within the graph: nothing for whoever wants nearly every box."""
+        asked = self.options.shrink
+        head_of = getattr(self.family, "head", None)
+        wanted = on_gpu(self.options.engine) if asked is None else asked
+        if not wanted or self.options.evaluation or head_of is None:
+            return (), None
+        from runtime.model.graph import open_onnx
+
+        file = open_onnx(self.directory / self.spec.onnx)
+        if file.opset < MIN_OPSET or self.family.check(file.outputs, self.spec):
+            return (), None
+        return file.outputs, plan(head_of(file.outputs, self.spec), file.outputs)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -163,9 +180,11 @@ class LoadedModel:
 
     def _prove(self) -> None:
         """What must hold before the model is anybody's: outputs of the family, and the golden image where that is not certain."""
-        outputs = self._concrete()
+        outputs = self._concrete() if self._shrink is None else self._declared
         _check(self.spec, self.family.check(outputs, self.spec), self._backend.inputs)
-        self._decode = self.family.decoder(outputs, self.spec)
+        self._decode: Decoder = self.family.decoder(outputs, self.spec)
+        if self._shrink is not None:
+            self._decode = decoder_for(self._decode, self._shrink, self.spec)
         if self.precision.name != "fp32" and not self.options.unverified:
             precision.verify(self)
 

@@ -65,6 +65,15 @@ def test_a_package_answers_as_it_does_on_onnxruntime(old: Path, tmp_path: Path) 
     assert CURRENT[0].cuda.live() == {}  # type: ignore[attr-defined]
 
 
+def test_candidates_chosen_in_the_engine_find_the_golden_image_again(old: Path, tmp_path: Path) -> None:
+    on()
+    model = LoadedModel(old, LoadOptions(ENGINE, cache_dir=tmp_path, shrink=True))
+    assert any(port.startswith("outrider_rows [1, 1024, 85]") for port in model.info["outputs"])
+    assert model.check_golden()["present"]
+    model.warm()
+    model.close()
+
+
 def test_a_weights_only_update_is_a_refit_that_the_golden_image_confirms(
     old: Path, new: Path, tmp_path: Path
 ) -> None:

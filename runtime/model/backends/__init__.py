@@ -29,6 +29,18 @@ ENGINES: dict[str, str] = {
 """Name → `module:function`. The function raises ModelRefused(ENGINE_UNAVAILABLE) where it cannot run here."""
 
 
+GPU_ENGINES = frozenset(("onnxruntime-cuda", "tensorrt", "tensorrt-rtx"))
+
+
+def on_gpu(name: str) -> bool:
+    """Whether the engine of this name computes on a GPU here, as far as can be told without starting it."""
+    if name in ("auto", "onnxruntime"):
+        from runtime.model.backends import onnxruntime, onnxruntime_cuda
+
+        return onnxruntime_cuda.CUDA in onnxruntime.imported().get_available_providers()
+    return name in GPU_ENGINES
+
+
 def open_backend(name: str, graph: Path | bytes, options: RunOptions) -> Backend:
     """Load a graph into the engine of this name.
 

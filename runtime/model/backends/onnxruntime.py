@@ -23,7 +23,8 @@ CPU_RUNS_AT_ONCE = 2
 """YOLOX-nano on two cores: 78 runs a second one by one on both, 125 with two side by side, 126 with three."""
 _ERRORS_ONLY = 3
 """ONNX Runtime's severity: its warnings about a graph are for those who exported it."""
-_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_TYPES = {"float": "float32", "double": "float64"}
+"""The runtime's name of an element → numpy's, where they differ."""
 _LOADING = re.compile(r"Load model from \S+ failed: ?")
 _OPERATOR = re.compile(
     r"No Op registered for (\S+)|([\w.]*:\w+)\(-?\d+\) is not a registered|find an implementation for (\w+)\("
@@ -162,7 +163,8 @@ def failed(error: Exception) -> Transient:
 
 def _port(value: Any) -> Port:
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in value.shape)
-    return Port(value.name, shape, _TYPES.get(value.type, value.type))
+    element = value.type.removeprefix("tensor(").removesuffix(")")
+    return Port(value.name, shape, _TYPES.get(element, element))
 
 
 def is_memory(error: Exception) -> bool:

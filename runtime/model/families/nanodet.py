@@ -35,6 +35,7 @@ from runtime.model.families.family import (
     outputs_problem,
 )
 from runtime.model.geometry import Geometry
+from runtime.model.shrink import Head
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats
 from wire.problem import Problem
@@ -81,6 +82,16 @@ class NanoDet:
         heads = self.heads(outputs, spec.input.width, spec.input.height)
         assert heads is not None, "check() comes before decoder()"
         return GflDecoder(spec, heads, *self.sizes(outputs, heads), self.centre)
+
+    def head(self, outputs: Sequence[Port], spec: ModelSpec) -> Head | None:
+        """What may be chosen from within the graph."""
+        heads = self.heads(outputs, spec.input.width, spec.input.height)
+        if heads is None:
+            return None
+        scores = (0, self.sizes(outputs, heads)[0])
+        if heads[0][1] == heads[0][2]:
+            return Head(((0,),), scores)
+        return Head(tuple((level[1], level[2]) for level in heads), scores)
 
     def input(self, graph: Graph) -> InputSpec:
         """The usual preprocessing."""
@@ -199,6 +210,13 @@ class GflDecoder:
             np.concatenate([level[part][row] for level, row in zip(levels, rows, strict=True)])
             for part in (0, 1)
         )
+        return self._chosen(scores, distances, cells, geometry)
+
+    def of_rows(self, rows: Floats, cells: Indices, others: Sequence[Output], geometry: Geometry) -> Answer:
+        """As `shrink.RowDecoder` has it."""
+        return self._chosen(rows[:, : self._classes], rows[:, self._classes :], cells, geometry)
+
+    def _chosen(self, scores: Floats, distances: Floats, cells: Indices, geometry: Geometry) -> Answer:
         chosen, class_ids, kept_scores = choose(scores, self._spec)
         boxes = self._boxes(distances[chosen], cells[chosen])
         return finish(Candidates(boxes, kept_scores, class_ids.astype(np.int32)), self._spec, geometry)

@@ -18,6 +18,7 @@ from runtime.model.families.family import (
     Decoder,
     Evaluation,
     Graph,
+    Indices,
     Match,
     Output,
     Port,
@@ -32,6 +33,7 @@ from runtime.model.families.family import (
 )
 from runtime.model.families.yolorows import Rows, YoloFinish
 from runtime.model.geometry import Geometry
+from runtime.model.shrink import Head
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats
 from wire.problem import Problem
@@ -131,6 +133,15 @@ class Yolo:
         assert head is not None, "check() comes before decoder()"
         return YoloDecoder(spec, head, _classes(outputs[0], head, extras))
 
+    def head(self, outputs: Sequence[Port], spec: ModelSpec) -> Head | None:
+        """What may be chosen from within the graph."""
+        line, extras = _head_of(outputs, spec.input.width, spec.input.height), Extras.of_spec(spec)
+        if line is None:
+            return None
+        before = 4 if line == "v8" else 5
+        scores = (before, before + _classes(outputs[0], line, extras))
+        return Head(((0,),), scores, None if line == "v8" else 4, columns_first=line == "v8")
+
 
 def told(extras: Extras) -> str:
     """What the extras are, in words."""
@@ -194,6 +205,7 @@ class YoloDecoder:
     def __init__(self, spec: ModelSpec, head: str, classes: int) -> None:
         self._spec = spec
         self._classes = classes
+        self._line = head
         self._one = self._v5 if head == "v5" else self._v8
         self._finish = YoloFinish(spec)
 
@@ -210,15 +222,22 @@ class YoloDecoder:
         if has_nan(best) or has_nan(columns[:4]):
             return not_a_number(self._spec)
         likely = np.flatnonzero(best > self._spec.decode.score_threshold)
-        rows = np.ascontiguousarray(columns[:, likely].T)
-        return self._chosen(rows, rows[:, 4 : 4 + self._classes], 4, geometry, prototypes)
+        return self._rows(np.ascontiguousarray(columns[:, likely].T), geometry, prototypes)
+
+    def of_rows(self, rows: Floats, cells: Indices, others: Sequence[Output], geometry: Geometry) -> Answer:
+        """As `shrink.RowDecoder` has it."""
+        return self._rows(rows, geometry, as_float(others[0][0]) if others else None)
+
+    def _rows(self, rows: Floats, geometry: Geometry, prototypes: Floats | None) -> Answer:
+        if self._line == "v8":
+            return self._chosen(rows, rows[:, 4 : 4 + self._classes], 4, geometry, prototypes)
+        scores = rows[:, 4:5] * rows[:, 5 : 5 + self._classes]
+        return self._chosen(rows, scores, 5, geometry, prototypes)
 
     def _v5(self, rows: Floats, geometry: Geometry, prototypes: Floats | None) -> Answer:
         if has_nan(rows):
             return not_a_number(self._spec)
-        likely = rows[rows[:, 4] > self._spec.decode.score_threshold]
-        scores = likely[:, 4:5] * likely[:, 5 : 5 + self._classes]
-        return self._chosen(likely, scores, 5, geometry, prototypes)
+        return self._rows(rows[rows[:, 4] > self._spec.decode.score_threshold], geometry, prototypes)
 
     def _chosen(
         self, rows: Floats, classes: Floats, before: int, geometry: Geometry, prototypes: Floats | None

@@ -32,6 +32,7 @@ from runtime.model.families.family import (
     outputs_problem,
 )
 from runtime.model.geometry import Geometry
+from runtime.model.shrink import Head
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
 from runtime.results import Answer, Floats
 from wire.problem import Problem
@@ -72,6 +73,10 @@ class YoloX:
 
     def decoder(self, outputs: Sequence[Port], spec: ModelSpec) -> Decoder:
         return YoloXDecoder(spec)
+
+    def head(self, outputs: Sequence[Port], spec: ModelSpec) -> Head | None:
+        """What may be chosen from within the graph."""
+        return Head(((0,),), (5, outputs[0].shape[2] or 5), 4)
 
 
 def _input(graph: Graph) -> InputSpec:
@@ -116,8 +121,12 @@ class YoloXDecoder:
         best = rows[likely]
         if has_nan(best):  # those whose objectness is no number are among them
             return not_a_number(self._spec)
-        chosen, class_ids, scores = choose(best[:, 4:5] * best[:, 5:], self._spec)
-        boxes = self._boxes(best[chosen], likely[chosen])
+        return self.of_rows(best, likely, (), geometry)
+
+    def of_rows(self, rows: Floats, cells: Indices, others: Sequence[Output], geometry: Geometry) -> Answer:
+        """As `shrink.RowDecoder` has it."""
+        chosen, class_ids, scores = choose(rows[:, 4:5] * rows[:, 5:], self._spec)
+        boxes = self._boxes(rows[chosen], cells[chosen])
         return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)
 
     def _boxes(self, rows: Floats, cells: Indices) -> Floats:
