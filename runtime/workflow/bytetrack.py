@@ -20,11 +20,11 @@ VELOCITY_WEIGHT = 1 / 160
 WEAK_SCORE = 0.1
 """Boxes below this are not looked at."""
 NEW_TRACK_MARGIN = 0.1
-"""A new track needs a score this much above the activation threshold."""
+"""A new track needs a score this much above the activation threshold, unless that is beyond what a score can be."""
 WEAK_LIMIT = 0.5
 NEW_LIMIT = 0.7
 """Greatest cost of a match in the second round, and for tracks seen once only."""
-SAME_LIMIT = 0.15
+SAME_LIMIT = 0.05
 """A found and a lost track closer than this (1 - IoU) are one."""
 MAX_TRACKS = 1024
 
@@ -82,9 +82,10 @@ class ByteTrack:
         self._state[np.setdiff1d(rest, again)] = LOST
         self._correct(rows, boxes[picked])
         begun = np.setdiff1d(left, third)
-        begun = begun[scores[begun] >= limit + NEW_TRACK_MARGIN]
-        self._drop(np.setdiff1d(new, confirmed))
+        sure = limit + NEW_TRACK_MARGIN
+        begun = begun[scores[begun] >= (sure if sure <= 1 else limit)]
         self._begin(boxes[begun])
+        self._drop(np.setdiff1d(new, confirmed))
         return self._given(boxes)
 
     def _given(self, boxes: Array) -> Array:
@@ -183,7 +184,7 @@ class ByteTrack:
         keep = np.ones(len(self), bool)
         keep[gone] = False
         lost = self._state == LOST
-        keep &= ~(lost & (self._frame - self._seen > self._settings.lost_frames + 1))
+        keep &= ~(lost & (self._frame - self._seen > max(1, self._settings.lost_frames) + 1))
         tracked, missing = np.flatnonzero(~lost & keep), np.flatnonzero(lost & keep)
         if len(tracked) and len(missing):
             close = 1 - iou_matrix(self._boxes(tracked), self._boxes(missing)) < SAME_LIMIT

@@ -7,7 +7,7 @@ Runs may overlap, but are finished in the order in which they began, so that sta
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -355,10 +355,8 @@ class Run:
 
     def _field(self, output: OutputField, top: Index) -> Any:
         if output.names is not None:
-            return {
-                name: self._nested(slot, top, output.own_coordinates)
-                for name, slot in zip(output.names, output.slots, strict=True)
-            }
+            values = [self._nested(slot, top, output.own_coordinates) for slot in output.slots]
+            return _by_name(output.names, values, _levels(output.slots))
         return self._nested(output.slots[0], top, output.own_coordinates)
 
     def _nested(self, slot: Slot, top: Index, own_coordinates: bool) -> Any:
@@ -378,6 +376,18 @@ class Run:
             return [_placed(values.get(i), own_coordinates) for i in below]
         last = below[-1][len(index)]
         return [self._list(slot, values, (*index, j), own_coordinates) for j in range(last + 1)]
+
+
+def _levels(slots: Sequence[Slot]) -> int:
+    """How many lists lie around an element of a step within one element of the batch."""
+    return max(0, slots[0].depth - 1) if slots else 0
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any], levels: int) -> Any:
+    """All outputs of a step: an object for each element, in as many levels of lists."""
+    if levels == 0:
+        return dict(zip(names, values, strict=True))
+    return [_by_name(names, element, levels - 1) for element in zip(*values, strict=True)]
 
 
 def _empty(levels: int) -> list[Any]:

@@ -57,6 +57,40 @@ def inside_polygon(points: Array, polygon: Sequence[Any] | Array, *, border: boo
     return result
 
 
+MAX_CHECKED_CORNERS = 1024
+
+
+def touches_itself(outline: Array) -> bool:
+    """Whether two sides of a closed outline (N, 2) of whole pixels meet elsewhere than in the corner they share. One of more
+    corners than `MAX_CHECKED_CORNERS` is taken to be sound."""
+    count = len(outline)
+    if count > MAX_CHECKED_CORNERS:
+        return False
+    if len(np.unique(outline, axis=0)) < count:
+        return True
+    a = outline.astype(np.int64)
+    b = np.roll(a, -1, axis=0)
+    start, end = _turns(a, b, a), _turns(a, b, b)
+    crossing = (start * end <= 0) & (start.T * end.T <= 0)
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    near = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
+    index = np.arange(count)
+    gap = (index[None] - index[:, None]) % count
+    apart = (gap > 1) & (gap < count - 1)
+    back = (_turns(a, b, np.roll(b, -1, axis=0)).diagonal() == 0) & (
+        ((b - a) * (np.roll(b, -1, axis=0) - b)).sum(axis=1) < 0
+    )
+    return bool((crossing & near & apart).any() or back.any())
+
+
+def _turns(a: Array, b: Array, points: Array) -> Array:
+    """(N, M) -1, 0 or 1: on which side of the sides a to b (N, 2) points (M, 2) lie."""
+    way = (b - a)[:, None]
+    to = points[None] - a[:, None]
+    turns: Array = np.sign(way[..., 0] * to[..., 1] - way[..., 1] * to[..., 0])
+    return turns
+
+
 def polygon_problem(value: object) -> str:
     """What is wrong with a polygon, or an empty string: at least three points of two finite numbers each."""
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) < 3:

@@ -81,6 +81,13 @@ def united(masks: Sequence[Rle]) -> dict[str, Any]:
     return encode(bitmap)
 
 
+def centre_of_mass(mask: Rle) -> tuple[int, int]:
+    """x y of the pixel in which the mean of the mask's pixels lies; 0 0 of an empty mask."""
+    left, top, right, bottom = bounds(mask)
+    y, x = decode(mask)[top:bottom, left:right].nonzero()
+    return (int(x.mean() + left + 0.5), int(y.mean() + top + 0.5)) if len(x) else (0, 0)
+
+
 def box_of(mask: Rle) -> list[float]:
     """x1 y1 x2 y2 of a mask's first and last pixels."""
     x1, y1, x2, y2 = bounds(mask)

@@ -284,7 +284,11 @@ ANCHORS: dict[str, tuple[float, float]] = {
 
 
 def anchor_points(detections: Detections, anchor: str) -> Array:
-    """(N, 2) float, x y of one point of each box."""
+    """(N, 2) float, x y of one point of each box; the centre of mass is that of the mask, on whole pixels, where there are masks."""
+    if anchor == "CENTER_OF_MASS" and detections.masks:
+        from runtime.workflow.regions import centre_of_mass
+
+        return np.array([centre_of_mass(mask) for mask in detections.masks], np.float64)
     share = np.array(ANCHORS[anchor])
     box = detections.xyxy
     points: Array = box[:, :2] * (1.0 - share) + box[:, 2:] * share

@@ -129,10 +129,11 @@ def keypoint_columns(detections: Detections) -> dict[str, Any]:
 class Comparison:
     """Compares values of one case; tracker ids are given numbers by first appearance, over all runs."""
 
-    def __init__(self, tags: list[str]) -> None:
+    def __init__(self, tags: list[str], mean_tolerance: float | None = None) -> None:
         self._relabel = "tracker" in tags
         self._resampled = bool(RESAMPLED & set(tags))
-        self._mean_tolerance = TEXT_TOLERANCE if "text" in tags else MEAN_TOLERANCE
+        by_tag = TEXT_TOLERANCE if "text" in tags else MEAN_TOLERANCE
+        self._mean_tolerance = by_tag if mean_tolerance is None else mean_tolerance
         self._ids: dict[int, int] = {}
 
     def same(self, want: Any, got: Any, at: str) -> None:

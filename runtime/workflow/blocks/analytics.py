@@ -36,8 +36,9 @@ from runtime.workflow.fields import (
     need,
     option,
 )
-from runtime.workflow.geometry import inside_polygon, polygon_problem
+from runtime.workflow.geometry import polygon_problem
 from runtime.workflow.values import ANCHORS, Array, Detections, ImageValue, VideoMetadata, anchor_points
+from runtime.workflow.zones import PaintedZones
 from wire.problem import shown
 
 MAX_TRACKS = 4096
@@ -89,18 +90,46 @@ def track_ids(detections: Detections) -> list[int]:
 # --- line ---------------------------------------------------------------------------------------------------------------
 
 
+ABSENT_FRAMES = 2
+"""A track that was not seen for so many frames is new to the line when it comes back, as in the original."""
+
+
+@dataclass
+class _Track:
+    """`left`: whether it was last seen on the left of the line's direction."""
+
+    left: bool
+    seen_frame: int
+
+
 @dataclass
 class _Line:
-    """Counts of one video. `side`: track → whether it was last seen on the left of the line's direction."""
+    """Counts of one video, and the tracks of its last frames."""
 
     count_in: int = 0
     count_out: int = 0
-    side: Tracks[list[bool]] = field(default_factory=Tracks)
+    frame: int = 0
+    tracks: dict[int, _Track] = field(default_factory=dict)
+
+    def begin(self, ids: list[int]) -> None:
+        """A frame with these tracks: those that were away too long are forgotten."""
+        self.frame += 1
+        for number in ids:
+            if number in self.tracks:
+                self.tracks[number].seen_frame = self.frame
+        oldest = self.frame - ABSENT_FRAMES
+        self.tracks = {n: track for n, track in self.tracks.items() if track.seen_frame > oldest}
+
+    def turned(self, number: int, left: bool) -> bool:
+        """Whether a track, now on this side, was on the other one before."""
+        before = self.tracks.get(number)
+        self.tracks[number] = _Track(left, self.frame)
+        return before is not None and before.left != left
 
 
 class LineCounterV2(Block):
     """Counts tracks whose anchor has gone from one side of a line to the other. Onto its left, seen from its first point with
-    y downwards, is out of the right: `in`."""
+    y downwards, is out of the right: `in`. Ids below zero are of tracks that are not sure yet."""
 
     types = ("roboflow_core/line_counter@v2",)
     title = "Line counter"
@@ -133,15 +162,12 @@ class LineCounterV2(Block):
         line = self._lines.setdefault(metadata.video_identifier, _Line())
         bounded(self._lines)
         ids = track_ids(detections)
+        line.begin(ids)
         into: list[int] = []
         out: list[int] = []
-        for i, side in enumerate(_sides(detections, segment, anchor)):
-            if side is None:
-                continue
-            before = line.side.get(ids[i])
-            line.side.put(ids[i], [side])
-            if before is not None and before[0] != side:
-                (into if side else out).append(i)
+        for i, left in enumerate(_sides(detections, segment, anchor)):
+            if left is not None and ids[i] >= 0 and line.turned(ids[i], left):
+                (into if left else out).append(i)
         line.count_in += len(into)
         line.count_out += len(out)
         crossed = [detections.select(np.array(rows, np.intp)) for rows in (into, out)]
@@ -156,9 +182,7 @@ def _sides(detections: Detections, segment: Any, anchor: str | None) -> list[boo
     if not len(detections):
         return []
     names = (anchor,) if anchor else ("TOP_LEFT", "TOP_RIGHT", "BOTTOM_LEFT", "BOTTOM_RIGHT")
-    shares = np.array([ANCHORS[name] for name in names])[:, None]
-    box = detections.xyxy
-    points = box[None, :, :2] * (1.0 - shares) + box[None, :, 2:] * shares - line[0]
+    points = np.stack([anchor_points(detections, name) for name in names]) - line[0]
     way = line[1] - line[0]
     along = points @ way
     left = points[..., 1] * way[0] - points[..., 0] * way[1] < 0
@@ -206,6 +230,7 @@ class TimeInZoneV2(Block):
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self._since: dict[str, Tracks[list[float]]] = {}
+        self._painted = PaintedZones()
 
     def run(
         self,
@@ -237,26 +262,24 @@ class TimeInZoneV2(Block):
         """The detections with `time_in_zone`, in seconds; within any of the zones counts."""
         since = self._since.setdefault(metadata.video_identifier, Tracks())
         bounded(self._since)
-        inside = _inside_any(anchor_points(detections, anchor), zones)
+        inside = self._inside(anchor_points(detections, anchor), zones)
         times = np.zeros(len(detections), np.float64)
         for i, track in enumerate(track_ids(detections)):
             if inside[i]:
                 start = since.get(track) or since.put(track, [metadata.time_s])
                 times[i] = metadata.time_s - start[0]
-            elif reset:
+            elif reset or not remove:
                 since.drop(track)
         timed = detections.with_data(time_in_zone=times)
         return timed.select(inside) if remove else timed
 
-
-def _inside_any(points: Array, zones: list[Any]) -> Array:
-    """On whole pixels, the border belongs to the zone: as if the zone were painted."""
-    inside = np.zeros(len(points), bool)
-    for zone in zones:
-        if problem := polygon_problem(zone):
-            raise StepFailed(f"zone takes {problem}, got {shown(zone)}")
-        inside |= inside_polygon(np.ceil(points), zone, border=True)
-    return inside
+    def _inside(self, points: Array, zones: list[Any]) -> Array:
+        inside = np.zeros(len(points), bool)
+        for zone in zones:
+            if problem := polygon_problem(zone):
+                raise StepFailed(f"zone takes {problem}, got {shown(zone)}")
+            inside |= self._painted.inside(points, zone)
+        return inside
 
 
 class TimeInZoneV1(TimeInZoneV2):

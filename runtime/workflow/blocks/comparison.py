@@ -21,7 +21,7 @@ from runtime.workflow.fields import (
     kinds,
     option,
 )
-from runtime.workflow.geometry import iou_matrix
+from runtime.workflow.geometry import iou_matrix, touches_itself
 from runtime.workflow.values import Array, Detections
 
 SHARE = Number(0, 1)
@@ -149,12 +149,13 @@ def _covered_share(a: Detections, i: int, b: Detections, j: int) -> float | None
 
 
 def _outline(detections: Detections, i: int) -> Array:
-    """(N, 2): the longest outline of the mask, or the corners of the box."""
+    """(N, 2): the longest outline of the mask, or the corners of the box where there is none that does not touch itself."""
     if detections.masks is not None:
         from runtime.workflow.regions import polygons
 
-        if found := polygons(detections.masks[i]):
-            return max(found, key=len).astype(np.float64)
+        found = max(polygons(detections.masks[i]), key=len, default=None)
+        if found is not None and not touches_itself(found):
+            return found.astype(np.float64)
     x1, y1, x2, y2 = detections.xyxy[i].astype(np.float64).tolist()
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 

@@ -6,16 +6,17 @@ Source of the rules: Roboflow Workflows, page of the block `track_class_lock`. T
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime.model.nms import iou_matrix
-from runtime.workflow.block import Block, Surroundings
+from runtime.workflow.block import Block, StepFailed, Surroundings
 from runtime.workflow.blocks.analytics import MAX_TRACKS, track_ids
 from runtime.workflow.blocks.flow import bounded
-from runtime.workflow.fields import BOXES, INTEGER, ZERO_TO_ONE, Number, boxes, gives, image, option
+from runtime.workflow.fields import BOXES, INTEGER, ZERO_TO_ONE, Number, Report, boxes, gives, image, option
+from runtime.workflow.geometry import iou_matrix
 from runtime.workflow.values import Array, Detections, ImageValue, objects
 
 _COUNT = Number(1, 100_000, integer=True)
@@ -62,14 +63,16 @@ class _Track:
     box: Array = field(default_factory=lambda: np.zeros(4))
 
     def vote(self, name: str, class_id: int, confidence: float, rules: Rules) -> None:
-        """Count one frame's class, where it is sure enough."""
-        if confidence < rules.vote_confidence:
-            return
-        if self.locked is None or name == self.locked:
-            self._count(name, class_id, confidence)
-            self.challenger = ""
-            if self.locked is None:
+        """Count one frame's class, where it is sure enough. What is not, or names the locked class, breaks a challenge."""
+        sure = confidence >= rules.vote_confidence
+        if self.locked is None:
+            if sure:
+                self._count(name, class_id, confidence)
+            if self.tallies:
                 self._lock(rules)
+            return
+        if not sure or name == self.locked:
+            self.challenger = ""
             return
         if name != self.challenger:
             self.challenger, self.streak = name, _Tally(class_id)
@@ -80,7 +83,9 @@ class _Track:
 
     def _count(self, name: str, class_id: int, confidence: float) -> None:
         if name in self.tallies or len(self.tallies) < MAX_CLASSES:
-            self.tallies.setdefault(name, _Tally(class_id)).add(confidence)
+            tally = self.tallies.setdefault(name, _Tally(class_id))
+            tally.class_id = class_id
+            tally.add(confidence)
 
     def _lock(self, rules: Rules) -> None:
         ranked = sorted(self.tallies.items(), key=lambda entry: -entry[1].votes)
@@ -116,11 +121,9 @@ class _Video:
         ]
         if not lost:
             return _Track()
-        overlaps = iou_matrix(
-            box[None].astype(np.float32), np.stack([t.box for _, t in lost]).astype(np.float32)
-        )[0]
+        overlaps = iou_matrix(box[None].astype(np.float64), np.stack([t.box for _, t in lost]))[0]
         best = int(overlaps.argmax())
-        if overlaps[best] < rules.reattach_iou:
+        if overlaps[best] <= 0 or overlaps[best] < rules.reattach_iou:
             return _Track()
         return self.tracks.pop(lost[best][0])
 
@@ -144,18 +147,36 @@ class TrackClassLock(Block):
     )
     outputs = gives(tracked_detections=BOXES)
 
+    @classmethod
+    def check(cls, step: Mapping[str, Any], path: str, report: Report) -> None:
+        window, ttl = step.get("reattach_window", 30), step.get("state_ttl", 300)
+        if isinstance(window, int) and isinstance(ttl, int) and window > ttl:
+            report.add(
+                f"{path}.reattach_window",
+                f"is {window}, and state_ttl {ttl}: what is forgotten cannot be found again",
+                "at most state_ttl",
+            )
+
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self._videos: dict[str, _Video] = {}
 
     def run(self, image: ImageValue, detections: Detections, **fields: Any) -> Detections:
         rules = Rules(**fields)
+        if rules.reattach_window > rules.state_ttl:
+            raise StepFailed(
+                f"reattach_window is {rules.reattach_window} and state_ttl {rules.state_ttl}: what is forgotten cannot be found again; "
+                "give a larger state_ttl"
+            )
         video = self._videos.setdefault(image.metadata.video_identifier, _Video())
         bounded(self._videos)
         video.frame += 1
         ids = track_ids(detections)
         present = set(ids)
-        tracks = [self._follow(video, i, number, detections, present, rules) for i, number in enumerate(ids)]
+        tracks = [
+            self._follow(video, i, number, detections, present, rules) if number >= 0 else _Track()
+            for i, number in enumerate(ids)
+        ]
         video.forget(rules.state_ttl)
         return _settled(detections, tracks)
 

@@ -7,8 +7,10 @@ import pytest
 
 from runtime.workflow.block import StepFailed, Surroundings
 from runtime.workflow.blocks.analytics import MAX_TRACKS, LineCounterV2, TimeInZoneV2, Tracks
+from runtime.workflow.geometry import touches_itself
 from runtime.workflow.inputs import detections_from_json
 from runtime.workflow.values import DetectionIds, Detections, ImageValue, VideoMetadata
+from runtime.workflow.zones import PaintedZones
 
 AROUND = Surroundings(lambda: 0.0, lambda: 0.0)
 LINE = [[100, 0], [100, 100]]
@@ -76,3 +78,27 @@ def test_state_of_tracks_is_bounded() -> None:
         tracks.put(track, [track])
     assert len(tracks) == MAX_TRACKS
     assert tracks.get(0) is None
+
+
+@pytest.mark.parametrize(
+    ("outline", "touches"),
+    [
+        ([[0, 0], [9, 0], [9, 9], [0, 9]], False),
+        ([[0, 0], [9, 0], [4, 4], [9, 9], [0, 9]], False),
+        ([[0, 0], [9, 9], [9, 0], [0, 9]], True),
+        ([[0, 0], [9, 0], [9, 9], [9, 4], [0, 9]], True),
+        ([[0, 0], [4, 4], [9, 0], [9, 9], [4, 4], [0, 9]], True),
+        ([[0, 0], [9, 0], [9, 9], [4, 0], [0, 9]], True),
+    ],
+)
+def test_an_outline_that_touches_itself_is_found(outline: list[list[int]], touches: bool) -> None:
+    assert touches_itself(np.array(outline)) is touches
+
+
+def test_a_zone_that_reaches_far_is_judged_without_painting_it() -> None:
+    zones = PaintedZones()
+    far = [[-1e6, -1e6], [1e6, -1e6], [1e6, 1e6], [-1e6, 1e6]]
+    assert zones.inside(np.array([[5.0, 5.0], [-5.0, 7.4]]), far).tolist() == [True, True]
+    near = [[2, 2], [6, 2], [6, 6], [2, 6]]
+    points = np.array([[6.4, 4.0], [6.6, 4.0], [-3.0, 4.0], [1.6, 1.6]])
+    assert zones.inside(points, near).tolist() == [True, False, False, True]
