@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -40,7 +41,7 @@ from agent.renewal import Renewal
 from agent.requests import Requests
 from agent.stamp import Stamp
 from agent.store import Store
-from agent.tls import SignedTokens, Trust
+from agent.tls import SignedTokens, Trust, add_authorities
 from agent.trust import Gate
 from agent.twin import Twin
 from agent.uplink import Uplink
@@ -159,7 +160,7 @@ def compose(
     }
     commands = Commands(gate.open_command, handlers, messages.out.response)
     uplink = Uplink(
-        config.limits,
+        config,
         identity,
         clock,
         messages.topics,
@@ -181,13 +182,17 @@ def compose(
 def _network(config: Config, identity: Identity, clock: Clock) -> Network:
     limits = config.limits
     keys = FileKeys(config.state_dir)
-    trust = Trust(identity.authority, keys, clock, public=identity.public_authorities)
+    site = config.network
+    trust = Trust(identity.authority, keys, clock, public=identity.public_authorities, ca_file=site.ca_file)
+    stores = ssl.create_default_context()
+    add_authorities(stores, site.ca_file)
     client = httpx.AsyncClient(
         timeout=limits.connect_s,
         verify=trust.context,
+        proxy=site.proxy or None,
         auth=None if identity.api_token else SignedTokens(identity.device, keys, clock),
     )
-    elsewhere = httpx.AsyncClient(timeout=limits.connect_s)
+    elsewhere = httpx.AsyncClient(timeout=limits.connect_s, verify=stores, proxy=site.proxy or None)
     renewal = Renewal(client, identity.url, keys, clock, trust.refresh, limits.renewal_check_s)
     downloader = Downloader(
         client,

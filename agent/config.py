@@ -14,6 +14,8 @@ from typing import Any
 
 from agent.errors import ConfigRefused
 from agent.files import make_directories
+from agent.proxy import parse as parse_proxy
+from agent.routes import MODES
 from wire.problem import Problem, nearest, shown
 from wire.reasons import Reason
 
@@ -67,6 +69,26 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Network:
+    """`proxy`: the site's HTTP proxy, `http://[USER:PASSWORD@]HOST:PORT`, for HTTPS and MQTT. `ca_file`: authorities (PEM) to trust besides, such
+    as a private one of a reverse proxy. `mqtt`: `auto` (TCP, else WebSocket), `tcp`, `websocket`, or `off` for HTTPS alone. `websocket`: its
+    URL, where enrolment has given none."""
+
+    proxy: str = field(default="", repr=False)
+    ca_file: str = ""
+    mqtt: str = "auto"
+    websocket: str = ""
+
+    def __post_init__(self) -> None:
+        parse_proxy(self.proxy)
+        if self.mqtt not in MODES:
+            raise ConfigRefused(
+                Reason.CONFIG_INVALID,
+                f"network.mqtt {self.mqtt!r} is not known; expected one of {', '.join(MODES)}",
+            )
+
+
+@dataclass(frozen=True)
 class Config:
     """`state_dir` survives a boot; `run_dir` holds sockets and snapshots, its path is short. `http_port` 0 takes a free one,
     negative serves none. `clock_synced`: the wall clock is kept right by other means than NTP. `allow_workflow_code`: Python that a
@@ -81,6 +103,7 @@ class Config:
     clock_synced: bool = False
     allow_workflow_code: bool = False
     limits: Limits = field(default_factory=Limits)
+    network: Network = field(default_factory=Network)
 
     def __post_init__(self) -> None:
         for name, allowed in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
@@ -101,6 +124,9 @@ class Config:
         """:raises OSError: no permission"""
         for directory in (self.state_dir, self.run_dir):
             make_directories(directory, 0o700)
+
+
+TABLES: dict[str, type[Any]] = {"limits": Limits, "network": Network}
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
@@ -136,12 +162,13 @@ def parse(document: Mapping[str, Any], where: str = "configuration") -> Config:
     :raises ConfigRefused: with every problem
     """
     problems: list[Problem] = []
-    values = _fields(Config, {k: v for k, v in document.items() if k != "limits"}, "", problems)
-    limits = document.get("limits", {})
-    if isinstance(limits, Mapping):
-        values["limits"] = Limits(**_fields(Limits, limits, "limits.", problems))
-    else:
-        problems.append(Problem("limits", Reason.CONFIG_INVALID, f"{shown(limits)} is no table"))
+    values = _fields(Config, {k: v for k, v in document.items() if k not in TABLES}, "", problems)
+    for name, cls in TABLES.items():
+        table = document.get(name, {})
+        if isinstance(table, Mapping):
+            values[name] = cls(**_fields(cls, table, f"{name}.", problems))
+        else:
+            problems.append(Problem(name, Reason.CONFIG_INVALID, f"{shown(table)} is no table"))
     if problems:
         text = "; ".join(map(str, problems))
         raise ConfigRefused(
@@ -151,7 +178,7 @@ def parse(document: Mapping[str, Any], where: str = "configuration") -> Config:
 
 
 def _fields(cls: type[Any], table: Mapping[str, Any], at: str, problems: list[Problem]) -> dict[str, Any]:
-    defaults = {f.name: f.type for f in dataclasses.fields(cls) if f.name != "limits"}
+    defaults = {f.name: f.type for f in dataclasses.fields(cls) if f.name not in TABLES}
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in defaults:

@@ -30,8 +30,13 @@ MAX_SETTLING = 2000
 class Publisher(Protocol):
     """The part of the link that the courier needs."""
 
-    connected: bool
-    receive_maximum: int
+    @property
+    def connected(self) -> bool:
+        """Whether anything can be sent now."""
+
+    @property
+    def receive_maximum(self) -> int:
+        """How many messages the other side takes unacknowledged."""
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """:raises Disconnected: nothing was sent"""

@@ -37,6 +37,11 @@ def connect(context: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=context)
 
 
+def through(proxy: str) -> Connect:
+    """The same through a proxy; without one where it is empty."""
+    return lambda context: httpx.AsyncClient(verify=context, proxy=proxy or None)
+
+
 async def enrol(
     url: str,
     token: str,
@@ -47,12 +52,13 @@ async def enrol(
     labels: Mapping[str, str] | None = None,
     public_authorities: bool = False,
     allow_http: bool = False,
+    ca_file: str = "",
     connect: Connect = connect,
 ) -> identity.Identity:
     """Enrol this device and write its identity. Keys are made here and only their public halves are sent.
 
     `public_authorities`: the control plane is behind a proxy whose certificate the system's authorities vouch for. `allow_http`: send
-    the token over a network without TLS.
+    the token over a network without TLS. `ca_file`: authorities (PEM) that vouch for it besides.
 
     :raises EnrolRefused: the control plane says no, or is not the one the token names
     :raises Transient: it cannot be reached
@@ -64,7 +70,7 @@ async def enrol(
         _check_scheme(url)
     keys = FileKeys(state_dir)
     authority = await _authority(connect, url, wanted) if wanted else ""
-    trust = Trust(authority, keys, clock, public=public_authorities)
+    trust = Trust(authority, keys, clock, public=public_authorities, ca_file=ca_file)
     request = _request(token, device, keys, dict(labels or {}))
     async with connect(trust.context) as client:
         answer = await _ask(client, "POST", f"{url}/api/v1/enroll", request.to_json())

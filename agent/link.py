@@ -22,6 +22,8 @@ from paho.mqtt.properties import Properties
 
 from agent.backoff import Backoff
 from agent.errors import Disconnected
+from agent.proxy import Proxy
+from agent.routes import Routes
 from wire.enrol import Broker
 
 log = logging.getLogger(__name__)
@@ -76,8 +78,13 @@ class Link:
         connect_s: float,
         ca_file: str = "",
         tls: Callable[[], ssl.SSLContext] | None = None,
+        routes: Routes | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
-        """`tls` is asked before each connection with TLS; without it, who is in `ca_file` is trusted, or the system's."""
+        """`tls` is asked before each connection with TLS; without it, who is in `ca_file` is trusted, or the system's. `routes`: by
+        which ways; by default TCP alone."""
+        self._routes = routes or Routes(broker)
+        self._proxy = proxy
         self._tls = tls or (lambda: ssl.create_default_context(cafile=ca_file or None))
         self._broker = broker
         self._client_id = client_id
@@ -100,7 +107,7 @@ class Link:
             delay_s = self._backoff.next_s()
             log.warning(
                 "broker connection lost",
-                extra={"host": self._broker.host, "cause": why, "retry_s": round(delay_s, 1)},
+                extra={"host": self._routes.current.host, "cause": why, "retry_s": round(delay_s, 1)},
             )
             await asyncio.sleep(delay_s)
 
@@ -142,14 +149,17 @@ class Link:
         finally:
             session.detach()
             self._client = self._session = None
-            if self.connected:
+            if not self.connected:
+                self._routes.failed()
+            else:
                 self.connected = False
                 _guarded(self._handler.disconnected, "the connection is over")
 
     def _new_client(self) -> mqtt.Client:
-        v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        v5, route = self._protocol == MQTTProtocolVersion.MQTTv5, self._routes.current
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
+            transport="websockets" if route.path else "tcp",
             client_id=self._client_id,
             clean_session=None if v5 else False,
             protocol=self._protocol,
@@ -157,8 +167,12 @@ class Link:
         )
         if self._broker.username:
             client.username_pw_set(self._broker.username, self._broker.password or None)
-        if self._broker.tls:
+        if route.path:
+            client.ws_set_options(route.path)
+        if route.tls:
             client.tls_set_context(self._tls())
+        if self._proxy is not None:
+            client.proxy_set(**self._proxy.for_mqtt)
         client.connect_timeout = self._connect_s
         client.max_inflight_messages_set(65535)  # the courier bounds what is in flight
         will = self._will()
@@ -168,16 +182,14 @@ class Link:
 
     def _connect(self, client: mqtt.Client) -> None:
         """Blocking, in a thread of its own: name look-up, TCP, TLS."""
-        v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        v5, route = self._protocol == MQTTProtocolVersion.MQTTv5, self._routes.current
         properties: Properties | None = None
         if v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
-            client.connect(
-                self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False, properties=properties
-            )
+            client.connect(route.host, route.port, KEEPALIVE_S, clean_start=False, properties=properties)
         else:
-            client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
+            client.connect(route.host, route.port, KEEPALIVE_S)
 
     def opened(self, reason: int, properties: Any) -> str | None:
         """The broker has answered; why it refuses, or None. Called by the session."""
@@ -190,8 +202,11 @@ class Link:
         assert self._client is not None
         for topic in self._subscriptions:
             self._client.subscribe(topic, qos=1)
+        self._routes.held()
+        route = self._routes.current
         log.info(
-            "connected to the broker", extra={"host": self._broker.host, "protocol": self._protocol.name}
+            "connected to the broker",
+            extra={"host": route.host, "protocol": self._protocol.name, "websocket": bool(route.path)},
         )
         _guarded(self._handler.connected)
         return None

@@ -14,7 +14,9 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from agent.clock import Clock
+from agent.errors import ConfigRefused
 from agent.keys import Keys
+from wire.reasons import Reason
 
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h; Python has no name for it."""
@@ -23,14 +25,20 @@ NO_CHECK_TIME = 0x200000
 class Trust:
     """`context` is used for every connection of the device; `refresh` before each new one."""
 
-    def __init__(self, authority: str, keys: Keys, clock: Clock, *, public: bool = False) -> None:
-        """`authority` is PEM, empty where there is none; `public` lets the system's authorities vouch besides."""
+    def __init__(
+        self, authority: str, keys: Keys, clock: Clock, *, public: bool = False, ca_file: str = ""
+    ) -> None:
+        """`authority` is PEM, empty where there is none; `public` lets the system's authorities vouch besides, `ca_file` those of a file.
+
+        :raises ConfigRefused: the file cannot be used
+        """
         if authority:
             self.context = ssl.create_default_context(cadata=authority)
             if public:
                 self.context.load_default_certs()
         else:
             self.context = ssl.create_default_context()
+        add_authorities(self.context, ca_file)
         self._keys = keys
         self._clock = clock
         self._flags = int(self.context.verify_flags)
@@ -44,6 +52,20 @@ class Trust:
         unjudged = 0 if self._clock.synced() else NO_CHECK_TIME
         self.context.verify_flags = ssl.VerifyFlags(self._flags | unjudged)
         self._keys.load_into(self.context)
+
+
+def add_authorities(context: ssl.SSLContext, ca_file: str) -> None:
+    """Trust the authorities of a PEM file besides.
+
+    :raises ConfigRefused: it cannot be used
+    """
+    try:
+        if ca_file:
+            context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigRefused(
+            Reason.CONFIG_INVALID, f"network.ca_file {ca_file} cannot be used ({e}); expected a PEM file"
+        ) from e
 
 
 class SignedTokens(httpx.Auth):

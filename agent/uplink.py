@@ -16,19 +16,21 @@ from typing import Any
 
 import httpx
 
-from agent import download
 from agent.apply import Updater
 from agent.backoff import Backoff
 from agent.clock import Clock
 from agent.commands import Commands
-from agent.config import Limits
+from agent.config import Config
 from agent.courier import Courier
 from agent.errors import AgentError, Disconnected
+from agent.exchange import Exchange
 from agent.identity import Identity
 from agent.journal import Journal
 from agent.link import Link
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
+from agent.proxy import parse as parse_proxy
+from agent.routes import Routes
 from agent.tls import Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
@@ -43,6 +45,28 @@ log = logging.getLogger(__name__)
 DOUBTED = 32
 """Messages whose signer is not known that wait for trust metadata."""
 LEARN_S = 10.0
+WATCH_S = 5.0
+
+
+class Ways:
+    """The link to the broker; HTTPS while that is away."""
+
+    def __init__(self, link: Link, exchange: Exchange) -> None:
+        self._link = link
+        self._exchange = exchange
+
+    @property
+    def connected(self) -> bool:
+        return self._link.connected or self._exchange.connected
+
+    @property
+    def receive_maximum(self) -> int:
+        return self._link.receive_maximum if self._link.connected else self._exchange.receive_maximum
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        """:raises Disconnected: nothing was sent"""
+        way = self._link if self._link.connected else self._exchange
+        return way.publish(topic, payload, retain=retain)
 
 
 class Uplink:
@@ -50,7 +74,7 @@ class Uplink:
 
     def __init__(
         self,
-        limits: Limits,
+        config: Config,
         identity: Identity,
         clock: Clock,
         topics: DeviceTopics,
@@ -65,7 +89,9 @@ class Uplink:
         trust: Trust,
         vouch: Vouch,
     ) -> None:
+        limits, network = config.limits, config.network
         self._limits = limits
+        self._uses_mqtt = network.mqtt != "off"
         self._identity = identity
         self._clock = clock
         self._topics = topics
@@ -89,10 +115,24 @@ class Uplink:
             Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
             limits.connect_s,
             tls=self._tls,
+            routes=Routes(identity.broker, network.mqtt, network.websocket),
+            proxy=parse_proxy(network.proxy),
         )
+        self._exchange = Exchange(
+            client,
+            identity.url,
+            identity.api_token,
+            topics,
+            _OverHttps(self),
+            self._offered,
+            journal.highest,
+            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
+            limits.poll_s,
+        )
+        self._ways = Ways(self._link, self._exchange)
         self._courier = Courier(
             outbox,
-            self._link,
+            self._ways,
             clock,
             window=limits.in_flight,
             no_subscriber_retry_s=limits.no_subscriber_retry_s,
@@ -100,12 +140,11 @@ class Uplink:
         )
         self._offline_since_mono = clock.mono()
         self._unkept: object | None = None
-        self._poll_failure: Reason | None = None
         self.on_change: Callable[[], None] = lambda: None
 
     @property
     def is_connected(self) -> bool:
-        return self._link.connected
+        return self._ways.connected
 
     @property
     def settling(self) -> int:
@@ -118,7 +157,8 @@ class Uplink:
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run until it is cancelled, side by side."""
-        return [self._link.run(), self._courier.run(), self._poll(), self._learn()]
+        mqtt = [self._link.run()] if self._uses_mqtt else []
+        return [*mqtt, self._courier.run(), *self._exchange.work(), self._watch(), self._learn()]
 
     async def close(self) -> None:
         """Say goodbye."""
@@ -133,17 +173,25 @@ class Uplink:
     # --- the link's handler -------------------------------------------------------------------------------------------
 
     def connected(self) -> None:
+        self._exchange.switch(on=False)
+        self._greet("online")
+
+    def _greet(self, state: str) -> None:
         self._out.connected = True
-        birth = self._out.connection("online")
+        birth = self._out.connection(state)
         with contextlib.suppress(Disconnected):
-            self._link.publish(birth.topic, birth.payload, retain=True)
+            self._ways.publish(birth.topic, birth.payload, retain=True)
         self._twin.tell(again=True)
         self.on_change()
         self._courier.wake()
 
     def disconnected(self, _why: str) -> None:
-        self._out.connected = False
         self._offline_since_mono = self._clock.mono()
+        self.parted()
+
+    def parted(self) -> None:
+        """Nothing can be sent now, and what was on its way is unknown."""
+        self._out.connected = False
         self._courier.disconnected()
         self.on_change()
 
@@ -215,30 +263,40 @@ class Uplink:
 
     # --- without the broker -------------------------------------------------------------------------------------------
 
-    async def _poll(self) -> None:
-        """The same documents over HTTPS, when the broker has been unreachable for a while.
+    async def _watch(self) -> None:
+        """HTTPS where the broker has been unreachable for a while.
 
-        And once more one that the disk did not take: the broker delivers it only once.
+        And once more a document that the disk did not take: the broker delivers it only once.
         """
         limits = self._limits
         while True:
-            await asyncio.sleep(min(limits.poll_s, limits.poll_after_s))
+            if not self._exchange.on and not self._link.connected:
+                offline_s = self._clock.mono() - self._offline_since_mono
+                if offline_s >= limits.poll_after_s or not self._uses_mqtt:
+                    self._exchange.switch(on=True)
+            await asyncio.sleep(min(limits.poll_s, limits.poll_after_s, WATCH_S))
             if self._unkept is not None:
                 self._offered(self._unkept)
-            offline_s = self._clock.mono() - self._offline_since_mono
-            if self._link.connected or offline_s < limits.poll_after_s:
-                continue
-            try:
-                document = await download.desired_state(
-                    self._client, self._identity.url, self._identity.api_token
-                )
-            except AgentError as e:
-                told = (
-                    log.debug if e.reason in (Reason.ARTIFACT_UNREACHABLE, self._poll_failure) else log.error
-                )
-                self._poll_failure = e.reason
-                told("polling failed", extra={"reason": e.reason.value, "cause": str(e)})
-                continue
-            self._poll_failure = None
-            if document is not None:
-                self._offered(document)
+
+    def met_over_https(self) -> None:
+        """The control plane has answered over HTTPS, while MQTT is away."""
+        self._greet("polling")
+
+
+class _OverHttps:
+    """What the exchange tells."""
+
+    def __init__(self, uplink: Uplink) -> None:
+        self._uplink = uplink
+
+    def connected(self) -> None:
+        self._uplink.met_over_https()
+
+    def disconnected(self, _why: str) -> None:
+        self._uplink.parted()
+
+    def acknowledged(self, token: int, reason: int) -> None:
+        self._uplink.acknowledged(token, reason)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        self._uplink.received(topic, payload)

@@ -9,6 +9,7 @@ from fleet.api import (
     description,
     device,
     devices,
+    exchange,
     health,
     page,
     people,
@@ -34,7 +35,7 @@ def make_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     problems.install(app)
-    for part in (device, tokens, devices, records, registry, trust, people, audit, health, page):
+    for part in (device, exchange, tokens, devices, records, registry, trust, people, audit, health, page):
         app.include_router(part.router)
     for router in (registry.uploads, people.door):
         app.include_router(router)

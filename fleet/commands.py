@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sqlalchemy import select
+
 from fleet import audit
 from fleet.clock import Clock, Ids
 from fleet.db import Database
@@ -57,12 +59,13 @@ class Commands:
             expires_at=at + timeout_s,
             arguments=arguments,
         )
-        await asyncio.to_thread(self._record, request, actor)
+        envelope = self._envelope(request)
+        await asyncio.to_thread(self._record, request, envelope, actor)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting[rid] = answer
         try:
             topic = DeviceTopics(self._fleet, DeviceId(device)).command(name)
-            await self._publish(topic, self._envelope(request), timeout_s)
+            await self._publish(topic, envelope, timeout_s)
             return await asyncio.wait_for(answer, timeout_s)
         except asyncio.TimeoutError as e:
             raise NoResponse(
@@ -71,13 +74,25 @@ class Commands:
         finally:
             del self._waiting[rid]
 
+    def waiting(self, device: str, after: float) -> list[ResponseRow]:
+        """The device's commands issued after a time that are neither answered nor over, oldest first."""
+        query = select(ResponseRow).where(
+            ResponseRow.device == device,
+            ResponseRow.issued_at > after,
+            ResponseRow.answered_at.is_(None),
+            ResponseRow.expires_at > self._clock.wall(),
+            ResponseRow.envelope.is_not(None),
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(ResponseRow.issued_at).limit(50)))
+
     def answered(self, device: str, response: Response) -> None:
         """Called for each stored response, in the event loop; the row has already been matched to the device."""
         waiting = self._waiting.get(response.rid)
         if waiting is not None and not waiting.done():
             waiting.set_result(response)
 
-    def _record(self, request: Command, actor: str) -> None:
+    def _record(self, request: Command, envelope: bytes, actor: str) -> None:
         with self._database.write() as session:
             if session.get(Device, request.device) is None:
                 raise NotFound("device", request.device)
@@ -88,6 +103,7 @@ class Commands:
                 issued_at=request.issued_at,
                 issued_by=actor,
                 expires_at=request.expires_at,
+                envelope=envelope.decode(),
             )
             session.add(row)
             audit.record(

@@ -239,7 +239,7 @@ class EventRow(Base):
 
 
 class ResponseRow(Base):
-    """A command and, once it has come, the answer to it."""
+    """A command and, once it has come, the answer to it. `envelope` is what was sent, for devices that ask over HTTPS."""
 
     __tablename__ = "responses"
 
@@ -251,6 +251,7 @@ class ResponseRow(Base):
     expires_at: Mapped[float] = mapped_column(Float)
     answered_at: Mapped[float | None] = mapped_column(Float)
     body: Mapped[dict[str, Any] | None]
+    envelope: Mapped[str | None] = mapped_column(Text)
 
 
 class BenchRow(Base):

@@ -35,6 +35,8 @@ class Broker(Doc):
     username: str
     password: str
     tls: bool = False
+    websocket: str = ""
+    """Where the broker speaks MQTT over WebSocket, a URL; empty where it does not."""
 
 
 class EnrolResponse(Doc):

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fleet.api.context import AskingDevice, PlaneDep, json_body
 from fleet.api.description import DEVICE, PUBLIC, body_of
 from fleet.api.problems import problem_response
+from fleet.broker import Endpoint
 from fleet.errors import NotAllowed, NotFound
 from wire import enrol
 from wire.doc import read
@@ -55,6 +56,7 @@ async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
             username=identity.device,
             password=identity.broker_password,
             tls=endpoint.tls,
+            websocket=_websocket(endpoint, host),
         ),
         state_keys=plane.signer.state_keys,
         certificate=identity.certificate,
@@ -62,6 +64,13 @@ async def enroll(request: Request, plane: PlaneDep) -> JSONResponse:
         root=(await asyncio.to_thread(plane.trust.repository.file, "root", None)).decode(),
     )
     return JSONResponse(answer.to_json(), 201, {"Cache-Control": "no-store"})
+
+
+def _websocket(endpoint: Endpoint, host: str) -> str:
+    if endpoint.websocket or endpoint.websocket_port is None:
+        return endpoint.websocket
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'wss' if endpoint.tls else 'ws'}://{shown}:{endpoint.websocket_port}/mqtt"
 
 
 @router.get("/authority", response_class=PlainTextResponse, openapi_extra=PUBLIC)

@@ -100,6 +100,8 @@ def _enroll(config: Any, arguments: argparse.Namespace) -> int:
         labels=labels,
         public_authorities=arguments.public_authorities,
         allow_http=arguments.allow_http,
+        ca_file=config.network.ca_file,
+        connect=enrol.through(config.network.proxy),
     )
     with acting_for(config.state_dir):
         who = asyncio.run(enrolment)

@@ -88,6 +88,7 @@ def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
             self._json(201, {**answer, "state_keys": plane.state_keys, "root": plane.root})
 
         def do_GET(self) -> None:
+            self.path = self.path.partition("?")[0]
             plane.requests.append((self.path, self.headers.get("Range")))
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 self._json(401, {})

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.client import MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.clock import SystemClock
 from agent.enrol import enrol
@@ -32,6 +36,10 @@ class Enrolled:
     def mqtt(self) -> Mqtt:
         return Mqtt(self)
 
+    def websocket(self) -> Mqtt:
+        """By the WebSocket that enrolment has named."""
+        return Mqtt(self, self.who.broker.websocket)
+
     def client(self, *, certificate: bool = True, tokens: bool = True) -> httpx.Client:
         context = self.trust.context if certificate else ssl.create_default_context(cadata=self.who.authority)
         auth = SignedTokens(self.who.device, self.keys, CLOCK) if tokens else None
@@ -41,12 +49,20 @@ class Enrolled:
 class Mqtt(Device):
     """The device's protocol side, which shows its certificate."""
 
-    def __init__(self, enrolled: Enrolled) -> None:
+    def __init__(self, enrolled: Enrolled, websocket: str = "") -> None:
         who = enrolled.who
-        super().__init__({"fleet": who.fleet, "device": who.device, "broker": who.broker.to_json()})
+        self._websocket = websocket
+        broker = who.broker.to_json()
+        if websocket:
+            broker["port"] = urlsplit(websocket).port
+        super().__init__({"fleet": who.fleet, "device": who.device, "broker": broker})
         self.mqtt.username_pw_set(who.device)
         self.mqtt.tls_set_context(enrolled.trust.context)
         self.refused = ""
+
+    def _make(self) -> Paho:
+        way = "websockets" if self._websocket else "tcp"
+        return Paho(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5, transport=way)
 
     def try_connect(self) -> str:
         """Why the broker refuses; empty where it does not."""
