@@ -24,6 +24,7 @@ from tests.fakes.agent_rig import BASE, DEVICE, rig, until
 from tests.faults.camera_yard import NO_MODEL, Server, programmes, why_not
 from wire import command
 
+CARE = {"deadlines": {"open_s": 5, "read_s": 5}, "clips": {"seconds": 10}}
 FIGURES = ("agent_rss_mb", "children_rss_mb", "descriptors", "threads", "processes")
 
 
@@ -35,7 +36,7 @@ def reading(pid: int) -> dict[str, float]:
     return {
         "agent_rss_mb": agent.memory_info().rss / 1e6,
         "children_rss_mb": sum(child.memory_info().rss for child in children) / 1e6,
-        "descriptors": agent.num_fds(),
+        "descriptors": sum(each.num_fds() for each in everything),
         "threads": sum(each.num_threads() for each in everything),
         "processes": len(everything),
     }
@@ -59,7 +60,7 @@ def measure(minutes: float, every_s: float) -> dict[str, Any]:
         server.start()
         made.start()
         workflow = made.plane.add_workflow(NO_MODEL)
-        cameras = {n: {"source": server.url(n), "deadlines": {"open_s": 5, "read_s": 5}} for n in ("a", "b")}
+        cameras = {n: {"source": server.url(n), **CARE} for n in ("a", "b")}
         pipelines = {n: {"camera": n, "workflow": "w"} for n in cameras}
         made.push(1, cameras=cameras, workflows={"w": {"digest": workflow}}, pipelines=pipelines)
         made.observer.reported("COMMITTED", 1, 60.0)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from fleet.api import (
     audit,
+    clips,
     description,
     device,
     devices,
@@ -35,9 +36,22 @@ def make_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     problems.install(app)
-    for part in (device, exchange, tokens, devices, records, registry, trust, people, audit, health, page):
+    for part in (
+        device,
+        exchange,
+        tokens,
+        devices,
+        records,
+        clips,
+        registry,
+        trust,
+        people,
+        audit,
+        health,
+        page,
+    ):
         app.include_router(part.router)
-    for router in (registry.uploads, people.door):
+    for router in (registry.uploads, clips.uploads, people.door):
         app.include_router(router)
     app.add_middleware(RequestIds, ids=plane.ids)
     description.install(app)

@@ -177,6 +177,14 @@ class Client:
         answer = self._call("GET", f"/devices/{device}/events", params=params)
         return list(answer["items"]), int(answer["next"])
 
+    def clips(self, device: str) -> list[shapes.ClipView]:
+        """Films of a device, newest first."""
+        return self._all(f"/devices/{device}/clips")
+
+    def clip(self, device: str, clip_id: str) -> bytes:
+        """A film."""
+        return self._answer("GET", f"/devices/{device}/clips/{clip_id}").content
+
     def health_history(self, device: str, since: float = 0.0) -> list[shapes.HealthPoint]:
         """Figures of each health message since a time, oldest first."""
         return self._all(f"/devices/{device}/health-history", since=since)

@@ -106,6 +106,8 @@ class Limits(_Section):
     unpacked_bytes: int = Field(default=4 * GIB, ge=1)
     workflow_bytes: int = Field(default=4 * MIB, ge=1)
     body_bytes: int = Field(default=1 * MIB, ge=1)
+    clip_bytes: int = Field(default=32 * MIB, ge=1)
+    clips_bytes: int = Field(default=1 * GIB, ge=1)
     check_wall_s: float = Field(default=180.0, gt=0)
     check_cpu_s: int = Field(default=240, ge=1)
     check_memory_bytes: int = Field(default=12 * GIB, ge=1)

@@ -21,6 +21,7 @@ from fleet.benchmarks import Benchmarks
 from fleet.broker import Broker, Surroundings, make_broker
 from fleet.certificates import Certificates
 from fleet.checker import Checker
+from fleet.clips import Clips
 from fleet.clock import Clock, Ids, RandomIds, SystemClock
 from fleet.commands import Commands
 from fleet.config import Config, DataDir
@@ -89,6 +90,7 @@ class Plane:
         )
         self.devices = Devices(self.database, seams.clock, seams.ids, self.certificates)
         self.benchmarks = Benchmarks(self.database)
+        self.clips = Clips(self.database, self.objects, seams.clock, config.limits.clips_bytes)
         checker = _checker(data, config, seams)
         self.registry = Registry(
             self.database, self.objects, checker, seams.clock, config.limits, data.uploads
@@ -203,6 +205,7 @@ class Plane:
         await asyncio.to_thread(self.sessions.forget_old)
         await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
+        gone += await self.clips.forget_old(limits.events_days)
         await self.refresh_trust()
         renewed = await self.desired.renew()
         log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})

@@ -119,6 +119,22 @@ class EventPage(TypedDict):
     next: str
 
 
+class ClipView(TypedDict):
+    """A film of a camera. `from_wall` and `to_wall` are on the device's clock."""
+
+    id: str
+    device: str
+    camera: str
+    media_type: str
+    from_wall: float
+    to_wall: float
+    frames: int
+    width: int
+    height: int
+    size_bytes: int
+    received_at: float
+
+
 class HealthPoint(TypedDict):
     """Figures of one health message."""
 

@@ -238,6 +238,25 @@ class EventRow(Base):
     body: Mapped[dict[str, Any]]
 
 
+class ClipRow(Base):
+    """A film that a device has uploaded; its bytes are in the object store. Times `*_wall` are the device's."""
+
+    __tablename__ = "clips"
+
+    device: Mapped[str] = mapped_column(NAME, primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    camera: Mapped[str] = mapped_column(NAME)
+    media_type: Mapped[str] = mapped_column(String(64))
+    from_wall: Mapped[float] = mapped_column(Float)
+    to_wall: Mapped[float] = mapped_column(Float)
+    frames: Mapped[int] = mapped_column(Integer)
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(DIGEST, index=True)
+    received_at: Mapped[float] = mapped_column(Float, index=True)
+
+
 class ResponseRow(Base):
     """A command and, once it has come, the answer to it. `envelope` is what was sent, for devices that ask over HTTPS."""
 

@@ -10,6 +10,7 @@ from fleet.benchmarks import Measured
 from fleet.tables import (
     ApiToken,
     AuditRow,
+    ClipRow,
     DesiredRevision,
     Device,
     EnrolmentToken,
@@ -87,6 +88,22 @@ def event(row: EventRow) -> shapes.EventView:
         "at": row.at,
         "received_at": row.received_at,
         "data": row.body,
+    }
+
+
+def clip(row: ClipRow) -> shapes.ClipView:
+    return {
+        "id": row.id,
+        "device": row.device,
+        "camera": row.camera,
+        "media_type": row.media_type,
+        "from_wall": row.from_wall,
+        "to_wall": row.to_wall,
+        "frames": row.frames,
+        "width": row.width,
+        "height": row.height,
+        "size_bytes": row.size_bytes,
+        "received_at": row.received_at,
     }
 
 

@@ -1,4 +1,4 @@
-"""`outrider fleet device events`: what a device has seen, a line an event."""
+"""`outrider fleet device events|clips`: what a device has seen, a line an event, and its films."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outrider.commands.fleet.access import Commands, remote
@@ -30,6 +31,23 @@ def configure(device: Commands) -> None:
     events.add_argument("--limit", type=int, default=20)
     events.add_argument("--camera")
     events.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    clips = remote(device, "clips", "films of a device's cameras, or one of them into a file", _device_clips)
+    clips.add_argument("device")
+    clips.add_argument("clip", nargs="?", help="the id of one; an event names its own as clip")
+    clips.add_argument("--out", type=Path, metavar="FILE", help="instead of CLIP.webm")
+
+
+def _device_clips(args: argparse.Namespace, client: Client) -> int:
+    if args.clip:
+        out = args.out or Path(f"{args.clip}.webm")
+        out.write_bytes(client.clip(args.device, args.clip))
+        print(out)
+        return 0
+    for clip in client.clips(args.device):
+        seconds = clip["to_wall"] - clip["from_wall"]
+        line = f"{clip['id']} {dated(clip, 'to_wall')['to_wall']} {clip['camera']} {seconds:.1f} s, {clip['size_bytes']} bytes"
+        print(json.dumps(clip) if args.json else line)
+    return 0
 
 
 def _device_events(args: argparse.Namespace, client: Client) -> int:
