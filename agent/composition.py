@@ -28,6 +28,7 @@ from agent.health.nvidia import Gpus
 from agent.health.report import HealthReport
 from agent.health.strain import Strain
 from agent.identity import Identity
+from agent.inbox import Inbox
 from agent.journal import Journal
 from agent.keys import FileKeys, Keys
 from agent.metadata import Metadata
@@ -118,6 +119,7 @@ class Parts:
     work: Work
     figures: Figures
     uplink: Uplink
+    inbox: Inbox
     commands: Commands
     notifier: Notifier
     filming: Filming
@@ -176,7 +178,19 @@ def compose(
         network.vouch,
     )
     messages.outbox.on_added = uplink.wake
-    return Parts(network, messages, work, figures, uplink, commands, Notifier(environment), filming, uploads)
+    inbox = Inbox(
+        config.state_dir,
+        identity,
+        network.vouch,
+        gate,
+        work.journal,
+        work.store,
+        uplink.offered,
+        lambda reason, why: work.updater.reject(0, reason, why, ()),
+    )
+    return Parts(
+        network, messages, work, figures, uplink, inbox, commands, Notifier(environment), filming, uploads
+    )
 
 
 def _network(config: Config, identity: Identity, clock: Clock) -> Network:

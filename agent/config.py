@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigRefused
-from agent.files import make_directories
+from agent.files import make_directories, write_atomic
 from agent.proxy import parse as parse_proxy
 from agent.routes import MODES
 from wire.problem import Problem, nearest, shown
@@ -142,6 +142,31 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         if value := environment.get(f"OUTRIDER_{name.upper()}"):
             document[name] = value
     return parse(document, str(chosen))
+
+
+def write(path: Path, config: Config) -> None:
+    """Write the file: where things lie, and whatever is not the default.
+
+    :raises OSError: no permission
+    """
+    import tomli_w
+
+    default = Config()
+    document: dict[str, Any] = {"state_dir": str(config.state_dir), "run_dir": str(config.run_dir)}
+    sections = {name for name in ("limits", "network") if getattr(config, name) != getattr(default, name)}
+    document |= _changed(config, default, {"state_dir", "run_dir", "limits", "network"})
+    document |= {name: _changed(getattr(config, name), getattr(default, name), set()) for name in sections}
+    content = "# Written by `outrider agent enroll`. What the device does is not in here: the control plane says it.\n"
+    content += tomli_w.dumps(document)
+    make_directories(path.parent)
+    write_atomic(path, content.encode())
+
+
+def _changed(value: Any, default: Any, without: set[str]) -> dict[str, Any]:
+    """The fields of a dataclass that are not the default's, as TOML has them."""
+    names = [f.name for f in dataclasses.fields(value) if f.name not in without]
+    found = {name: getattr(value, name) for name in names if getattr(value, name) != getattr(default, name)}
+    return {name: str(item) if isinstance(item, Path) else item for name, item in found.items()}
 
 
 def short_run_dir() -> Path:

@@ -102,6 +102,7 @@ class Agent:
             parts.network.renewal.run(),
             parts.network.vouch.run(),
             parts.uploads.run(),
+            parts.inbox.run(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))

@@ -124,7 +124,7 @@ class Uplink:
             identity.api_token,
             topics,
             _OverHttps(self),
-            self._offered,
+            self.offered,
             journal.highest,
             Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
             limits.poll_s,
@@ -209,7 +209,7 @@ class Uplink:
                 self._updater.reject(0, e.reason, str(e), ())
             return
         if topic == self._topics.desired:
-            self._offered(message.data)
+            self.offered(message.data)
         elif topic.startswith(self._topics.command("")):
             self._asked(topic.rsplit("/", 1)[-1], message.data, message.rid)
 
@@ -219,7 +219,8 @@ class Uplink:
         else:
             self._commands.received(name, data, rid)
 
-    def _offered(self, document: object, again: bool = True) -> None:
+    def offered(self, document: object, again: bool = True) -> None:
+        """A signed desired state has come, by whatever way."""
         self._unkept = None
         try:
             desired = self._gate.open_desired(document, self._journal.highest())
@@ -230,7 +231,7 @@ class Uplink:
         except WireError as e:
             self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
             if again and self._is_strange(document):
-                self._ask_again(lambda: self._offered(document, again=False))
+                self._ask_again(lambda: self.offered(document, again=False))
         except OSError as e:
             self._unkept = document
             self._updater.reject(0, Reason.DISK_FULL, f"the document cannot be kept: {e}", ())
@@ -276,7 +277,7 @@ class Uplink:
                     self._exchange.switch(on=True)
             await asyncio.sleep(min(limits.poll_s, limits.poll_after_s, WATCH_S))
             if self._unkept is not None:
-                self._offered(self._unkept)
+                self.offered(self._unkept)
 
     def met_over_https(self) -> None:
         """The control plane has answered over HTTPS, while MQTT is away."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from agent.backoff import Backoff
 from agent.clock import Clock
@@ -88,6 +88,22 @@ class Vouch:
                     "trust metadata cannot be fetched", extra={"cause": str(e), "retry_s": round(delay_s, 1)}
                 )
                 await self._sleep(delay_s)
+
+    async def lengths(self, artifacts: Iterable[tuple[Kind, str]], source: Source) -> dict[str, int] | None:
+        """The signed lengths of artifacts under what a source brings, once; None where there is no root. Who is not in it is not vouched for.
+
+        :raises MetadataRefused, Transient, OSError: as `Metadata.refresh`
+        """
+        if self._metadata is None:
+            return None
+        found = {}
+        async with self._lock:
+            await self._refresh(self._metadata, source)
+            for kind, digest in artifacts:
+                target = await self._metadata.target(target_path(kind, digest), source)
+                if target is not None:
+                    found[digest] = target.length
+        return found
 
     async def refresh(self, source: Source | None = None) -> None:
         """Fetch what is new.

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from fleet.api import (
     audit,
+    bundle,
     clips,
     description,
     device,
@@ -45,6 +46,7 @@ def make_app(plane: Plane) -> FastAPI:
         clips,
         registry,
         trust,
+        bundle,
         people,
         audit,
         health,

@@ -21,6 +21,8 @@ import httpx
 from fleet import shapes
 from fleet.errors import FleetError, Refused, Transient
 from wire import sealed
+from wire.bundle import Bundle
+from wire.doc import read
 from wire.errors import Refused as WireRefused
 from wire.problem import Problem
 from wire.reasons import Reason
@@ -222,6 +224,25 @@ class Client:
 
     def revoke_key(self, key: str) -> dict[str, Any]:
         return self._call("POST", "/trust/revoke", json={"key": key})
+
+    def bundle(self, devices: list[str], revision: int | None = None) -> Bundle:
+        """What these devices need where they have no network; `object_bytes` gives its objects."""
+        params: dict[str, Any] = {"device": devices, **({"revision": revision} if revision else {})}
+        return read(Bundle, self._call("GET", "/bundle", params=params))
+
+    def object_bytes(self, digest: str, start: int = 0) -> Iterator[bytes]:
+        """An object's bytes from `start` on, streamed; nothing where it ends there."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        try:
+            with self._http.stream("GET", f"/objects/{digest}", headers=headers) as answer:
+                if answer.status_code == 416:
+                    return
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_bytes(COPY_BYTES)
+        except httpx.HTTPError as e:
+            raise Transient(Reason.FLEET_UNREACHABLE, f"{digest[:19]} was cut off: {e}; run it again") from e
 
     def models(self) -> list[shapes.VersionView]:
         return self._all("/models")

@@ -19,6 +19,7 @@ from fleet.audit import AuditLog
 from fleet.auth import Tokens
 from fleet.benchmarks import Benchmarks
 from fleet.broker import Broker, Surroundings, make_broker
+from fleet.bundle import Bundles
 from fleet.certificates import Certificates
 from fleet.checker import Checker
 from fleet.clips import Clips
@@ -105,6 +106,7 @@ class Plane:
             self._publish_retained,
             self.trust.repository.unsigned,
         )
+        self.bundles = Bundles(fleet, self.database, self.trust.repository)
         self.secrets = Secrets(self.database, seams.clock)
         self.commands = Commands(
             fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring

@@ -140,6 +140,11 @@ async def object_bytes(
         raise NotAllowed(Reason.NOT_ALLOWED, f"no desired state of {device} needs {digest}")
     if elsewhere and (address := await plane.objects.address(digest)) is not None:
         return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
+    return object_answer(request, plane, digest, size)
+
+
+def object_answer(request: Request, plane: PlaneDep, digest: str, size: int) -> Response:
+    """An object's bytes, or the part of them that is asked for."""
     headers: dict[str, str] = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
     wanted = request.headers.get("range")
     if wanted is None or request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:

@@ -1,4 +1,4 @@
-"""`outrider agent run | enroll | status | doctor`."""
+"""`outrider agent run | enroll | status | doctor | import`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from outrider.commands import agent_import
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status|doctor")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status|doctor|import")
     run_ = commands.add_parser("run", help="run the agent of this device until it is told to stop")
     enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
     enroll.add_argument("url", help="the control plane, https://…")
@@ -35,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="the whole document")
     doctor = commands.add_parser("doctor", help="look at everything this device needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="JSON instead of lines")
-    for command in (run_, enroll, status, doctor):
+    bring = commands.add_parser("import", help="take in a bundle from a stick, where there is no network")
+    agent_import.configure(bring)
+    for command in (run_, enroll, status, doctor, bring):
         command.add_argument("--config", type=Path, help="TOML file (default /etc/outrider/agent.toml)")
         command.add_argument("--state-dir", type=Path, help="instead of the file's")
         command.add_argument("--run-dir", type=Path, help="instead of the file's; a short path")
@@ -49,7 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = _config(arguments)
         what: str = arguments.what
-        return {"run": _run, "enroll": _enroll, "status": _status, "doctor": _doctor}[what](config, arguments)
+        doers = {
+            "run": _run,
+            "enroll": _enroll,
+            "status": _status,
+            "doctor": _doctor,
+            "import": agent_import.run,
+        }
+        return doers[what](config, arguments)
     except (AgentError, OSError) as e:
         print(f"outrider agent: {e}", file=sys.stderr)
         return 1
@@ -60,7 +71,10 @@ def _config(arguments: argparse.Namespace) -> Any:
 
     from agent import config
 
-    loaded = config.load(arguments.config, os.environ)
+    path = arguments.config
+    if arguments.what == "enroll" and path is not None and not path.exists():
+        path = None  # it is written when the device is enrolled
+    loaded = config.load(path, os.environ)
     changes = {
         name: value
         for name in ("state_dir", "run_dir", "http_port")
@@ -106,6 +120,32 @@ def _enroll(config: Any, arguments: argparse.Namespace) -> int:
     with acting_for(config.state_dir):
         who = asyncio.run(enrolment)
     print(f"enrolled as {who.device} of fleet {who.fleet}")
+    return _write_config(config, arguments)
+
+
+def _write_config(config: Any, arguments: argparse.Namespace) -> int:
+    """Write what the agent is to be started with, where there is no configuration yet."""
+    from agent import config as configuration
+
+    elsewhere = config.state_dir != configuration.Config.state_dir
+    path = arguments.config or (None if elsewhere else configuration.DEFAULT_FILE)
+    if path is None:
+        print("no configuration was written: give --config FILE, or start the agent with the same options")
+        return 0
+    if path.exists():
+        print(f"configuration: {path}, as it was")
+        return 0
+    try:
+        configuration.write(path, config)
+    except OSError as e:
+        print(
+            f"no configuration was written to {path} ({e.strerror}); start the agent with the same options",
+            file=sys.stderr,
+        )
+        return 0
+    print(
+        f"configuration written to {path}; start the agent: systemctl start outrider-agent, or outrider agent run"
+    )
     return 0
 
 

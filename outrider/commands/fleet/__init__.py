@@ -8,10 +8,10 @@ import sys
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    from outrider.commands.fleet import audit, bench, devices, people, registry, server, tokens, trust
+    from outrider.commands.fleet import audit, bench, bundle, devices, people, registry, server, tokens, trust
 
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for noun in (server, tokens, devices, registry, trust, bench, people, audit):
+    for noun in (server, tokens, devices, registry, trust, bundle, bench, people, audit):
         noun.configure(commands)
 
 

@@ -295,3 +295,17 @@ def test_a_command_that_takes_its_time_does_not_hold_up_the_next() -> None:
     asyncio.run(main())
     assert [answer.name for answer in answers] == ["quick", "slow"]
     assert answers[1].result == {"done": True}
+
+
+def test_a_configuration_that_is_written_reads_as_it_was(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from agent import config
+
+    limits = replace(config.Limits(), store_bytes=5, poll_s=7.0)
+    wanted = config.Config(state_dir=tmp_path / "s", run_dir=Path("/run/o"), clock_synced=True, limits=limits)
+    config.write(tmp_path / "etc/agent.toml", wanted)
+    assert config.load(tmp_path / "etc/agent.toml", {}) == wanted
+    config.write(tmp_path / "plain.toml", config.Config())
+    assert config.load(tmp_path / "plain.toml", {}) == config.Config()
+    assert len((tmp_path / "plain.toml").read_text().splitlines()) == 3
