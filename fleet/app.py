@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fleet.api import (
     audit,
     bundle,
+    catalogue,
     clips,
     description,
     device,
@@ -45,6 +46,7 @@ def make_app(plane: Plane) -> FastAPI:
         records,
         clips,
         registry,
+        catalogue,
         trust,
         bundle,
         people,

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from fleet import audit
@@ -153,8 +153,8 @@ class Tokens:
                 raise NotAuthenticated(Reason.NOT_AUTHENTICATED, "the token is unknown, revoked or expired")
             rights = _rights(session, row)
         if row.last_used_at is None or at - row.last_used_at > TOUCHED_EVERY_S:
-            with self._database.write() as session:
-                session.get_one(ApiToken, row.id).last_used_at = at
+            with self._database.write(alone=False) as session:
+                session.execute(update(ApiToken).where(ApiToken.id == row.id).values(last_used_at=at))
         return Principal(row.name, rights, owner=row.owner, credential=token)
 
     def device(self, token: str) -> DeviceId:

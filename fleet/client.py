@@ -250,6 +250,44 @@ class Client:
     def workflows(self) -> list[shapes.VersionView]:
         return self._all("/workflows")
 
+    def versions(self, kind: str, name: str) -> list[shapes.VersionView]:
+        """Versions of a model or workflow, newest first."""
+        return self._all(f"/registry/{kind}/{name}/versions")
+
+    def version(self, kind: str, name: str, reference: str) -> shapes.VersionView:
+        """One version, by number or alias."""
+        return self._call("GET", f"/registry/{kind}/{name}/versions/{reference}")
+
+    def set_notes(
+        self, kind: str, name: str, reference: str, description: str, metrics: dict[str, float]
+    ) -> shapes.VersionView:
+        body = {"description": description, "metrics": metrics}
+        return self._call("PUT", f"/registry/{kind}/{name}/versions/{reference}/notes", json=body)
+
+    def users_of(self, kind: str, name: str, reference: str, selector: str = "") -> list[shapes.UseView]:
+        """Which devices are told to run a version, run it, or may go back to it."""
+        return self._all(f"/registry/{kind}/{name}/versions/{reference}/devices", selector=selector)
+
+    def aliases(self, kind: str, name: str) -> list[shapes.AliasView]:
+        return self._all(f"/registry/{kind}/{name}/aliases")
+
+    def set_alias(self, kind: str, name: str, alias: str, version: int) -> shapes.AliasView:
+        return self._call("PUT", f"/registry/{kind}/{name}/aliases/{alias}", json={"version": version})
+
+    def remove_alias(self, kind: str, name: str, alias: str) -> None:
+        self._call("DELETE", f"/registry/{kind}/{name}/aliases/{alias}")
+
+    def workflow_diff(self, name: str, before: str, after: str) -> shapes.WorkflowDiff:
+        params = {"before": before, "after": after}
+        return self._call("GET", f"/registry/workflow/{name}/diff", params=params)
+
+    def collect(
+        self, keep_newest: int, older_than_days: float, plan: str | None = None
+    ) -> shapes.CollectionPlan:
+        """What nothing needs; with the `plan` of such an answer, its removal."""
+        body = {"keep_newest": keep_newest, "older_than_days": older_than_days, "plan": plan}
+        return self._call("POST", "/registry/collection", json=body, timeout=UPLOAD_TIMEOUT_S)
+
     def users(self) -> list[shapes.UserView]:
         return self._all("/users")
 

@@ -23,7 +23,7 @@ from fleet import benchmarks
 from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
 from fleet.link import Incoming
-from fleet.tables import Device, EventRow, HealthRow, ResponseRow
+from fleet.tables import Device, EventRow, HealthRow, ResponseRow, RevisionRun
 from wire import envelope
 from wire.bench import COMMAND
 from wire.command import Response
@@ -42,6 +42,7 @@ RETRY_MOST_S = 15.0
 INT64_MOST = 2**63 - 1
 COMPLAINTS_KEPT = 10_000
 MAX_ID_CHARS = 128
+RUN_KNOWN_S = 3600.0
 
 Answered = Callable[[str, Response], None]
 """Told of each response that was stored: device id and response."""
@@ -66,6 +67,7 @@ class _Batch:
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     health: list[dict[str, Any]] = field(default_factory=list)
+    run: dict[str, int] = field(default_factory=dict)
     responses: list[tuple[str, float, Response]] = field(default_factory=list)
 
     def device(self, name: str) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class Ingest:
         self._clock = clock
         self._answered = answered
         self._complained: set[tuple[str, str]] = set()
+        self._run: dict[str, tuple[int, float]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.counters = Counters()
 
@@ -126,6 +129,7 @@ class Ingest:
             rows = [row for row in batch.events if row["device"] in known]
             new = insert_ignoring(session, EventRow, rows)
             session.add_all(HealthRow(**row) for row in batch.health if row["device"] in known)
+            self._write_run(session, batch, known)
             answers = [self._write_response(session, *response) for response in batch.responses]
         self.counters.stored_events += new
         self.counters.repeated_events += len(rows) - new
@@ -144,6 +148,17 @@ class Ingest:
         ):  # in one order, or two replicas wait for each other
             if name in known:
                 session.execute(update(Device).where(Device.id == name).values(**values))
+
+    def _write_run(self, session: Session, batch: _Batch, known: set[str]) -> None:
+        """Remember what a device runs when it changes, and once an hour: most messages say what is known already."""
+        for device, revision in sorted(batch.run.items()):
+            before, at = self._run.get(device, (0, 0.0))
+            if device not in known or (before == revision and batch.received_at - at < RUN_KNOWN_S):
+                continue
+            key = {"device": device, "revision": revision}
+            insert_ignoring(session, RevisionRun, [{**key, "last_at": batch.received_at}])
+            session.execute(update(RevisionRun).filter_by(**key).values(last_at=batch.received_at))
+            self._run[device] = (revision, batch.received_at)
 
     def _write_response(
         self, session: Session, device: str, at: float, response: Response
@@ -212,7 +227,9 @@ def _conn(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
 
 
 def _reported(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
-    read(Reported, content.data)
+    reported = read(Reported, content.data)
+    if _in_range(reported.revision, "revision") > 0:
+        batch.run[topic.device] = reported.revision
     batch.device(topic.device).update(
         reported=content.data, reported_at=batch.received_at, last_seen_at=batch.received_at
     )

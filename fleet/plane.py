@@ -15,6 +15,7 @@ from fleet.access.answers import KeptAnswers
 from fleet.access.passwords import Passwords
 from fleet.access.sessions import Sessions
 from fleet.access.users import Users
+from fleet.aliases import Aliases
 from fleet.audit import AuditLog
 from fleet.auth import Tokens
 from fleet.benchmarks import Benchmarks
@@ -31,6 +32,7 @@ from fleet.db import Database, check_schema
 from fleet.desired import DesiredStates
 from fleet.devices import Devices
 from fleet.errors import FleetError, Misconfigured, Transient
+from fleet.garbage import Garbage
 from fleet.ingest import Ingest
 from fleet.lease import Leadership
 from fleet.link import Link
@@ -96,6 +98,8 @@ class Plane:
         self.registry = Registry(
             self.database, self.objects, checker, seams.clock, config.limits, data.uploads
         )
+        self.aliases = Aliases(self.database, seams.clock)
+        self.garbage = Garbage(self.database, self.objects, seams.clock)
         self.desired = DesiredStates(
             fleet,
             self.database,

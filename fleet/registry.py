@@ -18,22 +18,19 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from fleet import archive, audit
+from fleet import aliases, archive, audit, usage
 from fleet.checker import Checker
 from fleet.clock import Clock
 from fleet.config import Limits
 from fleet.db import Database, insert_ignoring
 from fleet.errors import NotFound, Refused
 from fleet.objects import Objects
-from fleet.tables import ArtifactFile, DesiredRevision, StoredObject, Version
+from fleet.tables import Alias, ArtifactFile, DesiredRevision, StoredObject, Version
 from wire import local
 from wire.manifest import FileEntry, Manifest, digest_of
 from wire.names import is_digest, is_name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
-
-NEWEST_REVISIONS = 3
-"""A device may fetch what its newest desired states need: the one offered, and those it may still be applying or return to."""
 
 INT32_MOST = 2**31 - 1
 CARD_LEFT_OUT = frozenset({"directory"})
@@ -91,10 +88,17 @@ class Registry:
             card = await self._checked("model", root)
             name = _named(upload, card)
             manifest = await asyncio.to_thread(manifest_of, root)
-            for entry in manifest.files:
-                await self._objects.put_file(entry.sha256, root / entry.path)
-            await self._objects.put(manifest.digest, manifest.encode())
-        return await asyncio.to_thread(self._store, "model", name, manifest, b"", card, upload.actor)
+            await self._put_model(manifest, root)
+            row = await asyncio.to_thread(self._store, "model", name, manifest, b"", card, upload.actor)
+            await self._put_model(
+                manifest, root
+            )  # a clean-up may have taken bytes that nothing had named yet
+        return row
+
+    async def _put_model(self, manifest: Manifest, root: Path) -> None:
+        for entry in manifest.files:
+            await self._objects.put_file(entry.sha256, root / entry.path)
+        await self._objects.put(manifest.digest, manifest.encode())
 
     async def add_workflow(self, content: bytes, upload: Upload) -> Version:
         """Take in a workflow definition.
@@ -107,7 +111,9 @@ class Registry:
             card = await self._checked("workflow", path)
         name = _named(upload, card)
         await self._objects.put(digest_of(content), content)
-        return await asyncio.to_thread(self._store, "workflow", name, None, content, card, upload.actor)
+        row = await asyncio.to_thread(self._store, "workflow", name, None, content, card, upload.actor)
+        await self._objects.put(digest_of(content), content)
+        return row
 
     async def _checked(self, kind: str, path: Path) -> dict[str, Any]:
         async with self._turn:
@@ -164,6 +170,59 @@ class Registry:
         with self._database.read() as session:
             return list(session.scalars(query.order_by(Version.name, Version.version.desc()).limit(limit)))
 
+    def of_name(self, kind: str, name: str, below: int, limit: int) -> list[Version]:
+        """Versions of one name under a number, newest first.
+
+        :raises NotFound: the registry holds none of that name
+        """
+        query = select(Version).where(
+            Version.kind == kind, Version.name == name, Version.version < min(below, INT32_MOST)
+        )
+        with self._database.read() as session:
+            _known(session, kind, name)
+            return list(session.scalars(query.order_by(Version.version.desc()).limit(limit)))
+
+    def get(self, kind: str, name: str, reference: str) -> Version:
+        """A version by number or alias.
+
+        :raises NotFound: no such version
+        """
+        with self._database.read() as session:
+            found = find(session, kind, f"{name}@{reference}")
+            if isinstance(found, Problem):
+                raise NotFound(
+                    kind, f"{name}@{reference}", "; ".join(filter(None, (found.expected, found.remedy)))
+                )
+            return found
+
+    def aliases_of(self, kind: str) -> dict[tuple[str, int], list[str]]:
+        """Name and version → aliases."""
+        with self._database.read() as session:
+            return aliases.by_version(session, kind)
+
+    def set_notes(self, kind: str, name: str, version: int, notes: dict[str, Any], actor: str) -> Version:
+        """:raises NotFound: no such version"""
+        with self._database.write() as session:
+            row = session.get(Version, (kind, name, version))
+            if row is None:
+                raise NotFound(kind, f"{name}@{version}")
+            before, row.notes = row.notes, notes
+            audit.record(
+                session,
+                self._clock.wall(),
+                actor,
+                f"{kind}.notes",
+                f"{name}@{version}",
+                before=before,
+                after=notes,
+            )
+            return row
+
+    def uses(self, digest: str) -> list[usage.Use]:
+        """Every device that has to do with an artifact, by name."""
+        with self._database.read() as session:
+            return [use for use in usage.of_fleet(session) if digest in use.kept]
+
     def size_of(self, digest: str) -> int:
         """Bytes of an object.
 
@@ -181,7 +240,7 @@ class Registry:
             select(DesiredRevision.digests)
             .where(DesiredRevision.device == device)
             .order_by(DesiredRevision.revision.desc())
-            .limit(NEWEST_REVISIONS)
+            .limit(usage.NEWEST)
         )
         with self._database.read() as session:
             needed = {artifact for digests in session.scalars(newest) for artifact in digests}
@@ -194,7 +253,7 @@ class Registry:
 
 
 def find(session: Session, kind: str, reference: str) -> Version | Problem:
-    """A version by `name` (the newest), `name@version` or digest; or what is wrong with the reference (path not set)."""
+    """A version by `name` (the newest), `name@version`, `name@alias` or digest; or what is wrong with the reference (path not set)."""
     query = select(Version).where(Version.kind == kind)
     if is_digest(reference):
         version = session.scalar(query.where(Version.digest == reference).limit(1))
@@ -208,8 +267,11 @@ def find(session: Session, kind: str, reference: str) -> Version | Problem:
         )
     name, _, number = reference.partition("@")
     query = query.where(Version.name == name)
-    if number:
-        version = session.scalar(query.where(Version.version == int(number))) if _counts(number) else None
+    if _counts(number):
+        version = session.scalar(query.where(Version.version == int(number)))
+    elif number:
+        alias = session.get(Alias, (kind, name, number))
+        version = session.get(Version, (kind, name, alias.version)) if alias is not None else None
     else:
         version = session.scalar(query.order_by(Version.version.desc()).limit(1))
     return version if version is not None else _unknown(session, kind, name, reference)
@@ -233,7 +295,7 @@ def _unknown(session: Session, kind: str, name: str, reference: str) -> Problem:
             "",
             Reason.UNKNOWN_REFERENCE,
             f"{kind} {name!r} has no version {reference.partition('@')[2]!r}",
-            expected=f"1 to {versions[name]}",
+            expected=" or ".join([f"1 to {versions[name]}", *_aliases(session, kind, name)]),
         )
     return Problem(
         "",
@@ -242,6 +304,17 @@ def _unknown(session: Session, kind: str, name: str, reference: str) -> Problem:
         expected=f"one of {sorted(versions)[:20]}" if versions else "",
         remedy=nearest(name, versions) or f"upload it: `outrider fleet {kind} upload`",
     )
+
+
+def _aliases(session: Session, kind: str, name: str) -> list[str]:
+    query = select(Alias.alias).where(Alias.kind == kind, Alias.name == name).order_by(Alias.alias)
+    return list(session.scalars(query.limit(20)))
+
+
+def _known(session: Session, kind: str, name: str) -> None:
+    known = select(Version.name).where(Version.kind == kind).distinct()
+    if session.scalar(known.where(Version.name == name).limit(1)) is None:
+        raise NotFound(kind, name, nearest(name, session.scalars(known)))
 
 
 def manifest_of(root: Path) -> Manifest:

@@ -204,6 +204,16 @@ class DesiredRevision(Base):
     expires_at: Mapped[float | None] = mapped_column(Float)
 
 
+class RevisionRun(Base):
+    """A revision that a device has run, and about when it last said so: it may go back there."""
+
+    __tablename__ = "revisions_run"
+
+    device: Mapped[str] = mapped_column(NAME, primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    last_at: Mapped[float] = mapped_column(Float)
+
+
 class HealthRow(Base):
     """One health message, its figures only; the whole document of the last one is with the device."""
 

@@ -64,7 +64,7 @@ class KeptAnswers:
         """
         at = self._clock.wall()
         row = {"key": asked.row, "request": asked.digest, "expires_at": at + RUNNING_S}
-        with self._database.write() as session:
+        with self._database.write(alone=False) as session:
             session.execute(delete(KeptAnswer).where(KeptAnswer.key == asked.row, KeptAnswer.expires_at < at))
             if insert_ignoring(session, KeptAnswer, [row]):
                 return None
@@ -86,7 +86,7 @@ class KeptAnswers:
     def keep(self, asked: Asked, answer: bytes) -> None:
         """The request is done; its answer will be given again for a day."""
         nonce = os.urandom(NONCE_BYTES)
-        with self._database.write() as session:
+        with self._database.write(alone=False) as session:
             row = session.get(KeptAnswer, asked.row)
             if row is not None:
                 row.sealed = nonce + asked.cipher().encrypt(nonce, answer, None)
@@ -94,11 +94,11 @@ class KeptAnswers:
 
     def drop(self, asked: Asked) -> None:
         """The request was refused, so that nothing happened; it may be tried again under its key."""
-        with self._database.write() as session:
+        with self._database.write(alone=False) as session:
             session.execute(
                 delete(KeptAnswer).where(KeptAnswer.key == asked.row, KeptAnswer.sealed.is_(None))
             )
 
     def forget_old(self) -> None:
-        with self._database.write() as session:
+        with self._database.write(alone=False) as session:
             session.execute(delete(KeptAnswer).where(KeptAnswer.expires_at < self._clock.wall()))

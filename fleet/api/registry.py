@@ -66,7 +66,12 @@ def workflows(
 
 def _versions(plane: Plane, kind: str, limit: int, cursor: str | None) -> shapes.Page[shapes.VersionView]:
     rows = plane.registry.page(kind, paging.decode(cursor, ("", INT32_MOST)), limit + 1)
-    return paging.page(rows, limit, views.version, lambda row: (row.name, row.version))
+    aliases = plane.registry.aliases_of(kind)
+
+    def view(row: Version) -> shapes.VersionView:
+        return views.version(row, aliases.get((row.name, row.version), ()))
+
+    return paging.page(rows, limit, view, lambda row: (row.name, row.version))
 
 
 async def _vouched(plane: PlaneDep, row: Version) -> shapes.UploadedVersion:

@@ -8,6 +8,7 @@ from fleet import shapes
 from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
 from fleet.tables import (
+    Alias,
     ApiToken,
     AuditRow,
     ClipRow,
@@ -19,6 +20,7 @@ from fleet.tables import (
     Secret,
     Version,
 )
+from fleet.usage import Use
 
 
 def device(row: Device) -> shapes.DeviceView:
@@ -64,6 +66,37 @@ def version(row: Version, aliases: Sequence[str] = ()) -> shapes.VersionView:
         "aliases": list(aliases),
         "created_at": row.created_at,
         "created_by": row.created_by,
+    }
+
+
+def alias(row: Alias, target: Version) -> shapes.AliasView:
+    return {
+        "name": row.name,
+        "alias": row.alias,
+        "version": row.version,
+        "digest": target.digest,
+        "set_at": row.set_at,
+        "set_by": row.set_by,
+    }
+
+
+def use(found: Use, digest: str) -> shapes.UseView:
+    return {
+        "device": found.device,
+        "wanted": digest in found.wanted,
+        "running": digest in found.running,
+        "kept": digest in found.kept,
+    }
+
+
+def collectable(row: Version) -> shapes.Collectable:
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "version": row.version,
+        "digest": row.digest,
+        "size_bytes": row.size_bytes,
+        "created_at": row.created_at,
     }
 
 

@@ -367,3 +367,67 @@ def test_commands_manage_people_and_tokens(
     assert main(["fleet", "audit", "list", "--action", "user.*"]) == 0
     assert "cli-user" in capsys.readouterr().out
     assert main(["fleet", "device", "desired", "history", "labelled"]) == 0
+
+
+def uploaded_workflow(stand: Stand, name: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    with raw(stand) as http:
+        content = json.dumps({"uses": [], "steps": steps})
+        answer = http.post("/workflows", params={"name": name}, content=content)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+
+def test_alias_becomes_a_digest_when_the_desired_state_is_set(stand: Stand) -> None:
+    enrol(stand, "aliased")
+    one, two = (uploaded_workflow(stand, "moving", [{"name": "a", "n": n}]) for n in (1, 2))
+    document = {"cameras": {"c": {"source": "0"}}, "workflows": {"w": "moving@production"}}
+    document["pipelines"] = {"c": {"camera": "c", "workflow": "w"}}
+    with stand.client() as client:
+        with pytest.raises(ApiError, match="production"):
+            client.set_desired("aliased", document)
+        client.set_alias("workflow", "moving", "production", 1)
+        first = client.set_desired("aliased", document)["document"]["workflows"]["w"]
+        client.set_alias("workflow", "moving", "production", 2)
+        assert client.desired("aliased")["document"]["workflows"]["w"] == first
+        second = client.set_desired("aliased", document)["document"]["workflows"]["w"]
+        assert (first["digest"], second["digest"]) == (one["digest"], two["digest"])
+        assert client.version("workflow", "moving", "production")["aliases"] == ["production"]
+        uses = client.users_of("workflow", "moving", "1")
+        assert uses == [{"device": "aliased", "wanted": False, "running": False, "kept": True}]
+        with raw(stand) as http:
+            path = "/registry/workflow/moving/aliases/production"
+            stale = http.put(path, json={"version": 1}, headers={"If-Match": '"old"'})
+            assert told(stale) == (412, "changed-meanwhile")
+            assert told(http.put(path, json={"version": 9})) == (404, "not-found")
+            number = http.put("/registry/workflow/moving/aliases/7", json={"version": 1})
+            assert told(number) == (422, "invalid-field")
+
+
+def test_commands_show_compare_and_clean_the_registry(
+    stand: Stand, here: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [{"name": "detect", "type": "m@v1", "confidence": 0.4}, {"name": "old", "type": "x@v1"}]
+    uploaded_workflow(stand, "compared", steps)
+    uploaded_workflow(stand, "compared", [{**steps[0], "confidence": 0.5}, {"name": "new", "type": "y@v1"}])
+    last = uploaded_workflow(stand, "compared", [])
+    assert main(["fleet", "workflow", "diff", "compared", "1", "2"]) == 0
+    printed = capsys.readouterr().out
+    for line in ("- step old", "+ step new", "~ step detect", "confidence: 0.4 → 0.5"):
+        assert line in printed
+    assert main(["fleet", "workflow", "alias", "compared", "golden", "2"]) == 0
+    assert main(["fleet", "workflow", "note", "compared@golden", "--metric", "precision=0.9"]) == 0
+    assert main(["fleet", "workflow", "show", "compared"]) == 0
+    assert "precision=0.9" in capsys.readouterr().out
+    collect = ["fleet", "registry", "collect", "--keep-newest", "1", "--older-than", "0"]
+    assert main(collect) == 0
+    assert "compared@1" in capsys.readouterr().out
+    with stand.client() as client:
+        assert len(client.versions("workflow", "compared")) == 3, "a dry run removes nothing"
+        assert main([*collect, "--yes", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["done"] is True
+        rest = client.versions("workflow", "compared")
+        assert [(row["version"], row["aliases"]) for row in rest] == [(3, []), (2, ["golden"])]
+        again = uploaded_workflow(stand, "compared", [])
+        assert (again["digest"], again["version"]) == (last["digest"], 3)
+    assert main(["fleet", "workflow", "unalias", "compared", "golden"]) == 0
+    assert main(["fleet", "workflow", "where", "compared"]) == 0

@@ -8,10 +8,32 @@ import sys
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    from outrider.commands.fleet import audit, bench, bundle, devices, people, registry, server, tokens, trust
+    from outrider.commands.fleet import (
+        audit,
+        bench,
+        bundle,
+        catalogue,
+        devices,
+        people,
+        registry,
+        server,
+        tokens,
+        trust,
+    )
 
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for noun in (server, tokens, devices, registry, trust, bundle, bench, people, audit):
+    for noun in (
+        server,
+        tokens,
+        devices,
+        registry,
+        catalogue,
+        trust,
+        bundle,
+        bench,
+        people,
+        audit,
+    ):
         noun.configure(commands)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outrider.commands.fleet import catalogue
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, print_json, show
 
@@ -22,11 +23,14 @@ def configure(commands: Commands) -> None:
     upload.add_argument("path", type=Path, help="a package directory or its .tar.zst, .tar or .zip")
     upload.add_argument("--name", help="the name in the registry; the package's own by default")
     remote(model, "list", "models and their versions", _model_list)
+    catalogue.add(model, "model")
     workflow = group(commands, "workflow", "workflows of the registry")
     upload = remote(workflow, "upload", "check and store a workflow definition", _workflow_upload)
     upload.add_argument("path", type=Path)
     upload.add_argument("--name", help="the name in the registry; the file's by default")
     remote(workflow, "list", "workflows and their versions", _workflow_list)
+    catalogue.add(workflow, "workflow")
+    catalogue.add_diff(workflow)
 
 
 def _model_upload(args: argparse.Namespace, client: Client) -> int:
@@ -64,6 +68,18 @@ def _workflow_list(args: argparse.Namespace, client: Client) -> int:
 
 
 def _versions(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> int:
-    columns = {"name": "NAME", "version": "VERSION", "digest": "DIGEST", "size": "SIZE", "created_at": "WHEN"}
+    columns = {
+        "name": "NAME",
+        "version": "VERSION",
+        "digest": "DIGEST",
+        "aliases": "ALIASES",
+        "size": "SIZE",
+        "created_at": "WHEN",
+    }
     shown = [{**dated(row, "created_at"), "size": f"{row['size_bytes'] / 1e6:.2f} MB"} for row in rows]
-    return show(args, rows, [{**row, "digest": row["digest"][:19]} for row in shown], columns)
+    return show(
+        args,
+        rows,
+        [{**row, "digest": row["digest"][:19], "aliases": ", ".join(row["aliases"])} for row in shown],
+        columns,
+    )
