@@ -24,6 +24,7 @@ from runtime.pipeline.chores import Chores, refusal
 from runtime.pipeline.compare import ANSWER_S, Aside
 from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
+from runtime.pipeline.privacy import veil_of
 from runtime.pipeline.recorder import Recorder
 from runtime.pipeline.uplink import Provenance
 from runtime.sinks.desk import Desk
@@ -106,13 +107,12 @@ def work(link: Link, termination: Termination) -> int:
 def open_desk(start: local.Start, provenance: Provenance, recorder: Recorder) -> Desk:
     """Where the sinks of this process deliver: files in the device's folder, pictures as the camera's policy has it."""
     privacy = start.camera.care.privacy
-    hidden = privacy.blurred or privacy.blurred_classes
     return Desk(
         patience_s=SINK_PATIENCE_S,
         files=Path(start.files_dir or start.run_dir),
         vault=Vault.of_process(start.secrets_dir, start.fleet_secrets_dir),
         uplink=provenance,
-        pictures=Pictures("none" if hidden else privacy.pictures),
+        pictures=Pictures(privacy.pictures, veil_of(privacy)),
         clips=recorder,
     )
 

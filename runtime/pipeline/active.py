@@ -71,7 +71,10 @@ class Active:
         return self.executor.begin({**self.binding.parameters, **self._images(frame, metadata)})
 
     def _images(self, frame: Frame, metadata: VideoMetadata) -> dict[str, Any]:
-        return {name: ImageValue(frame.image, metadata) for name in self.executor.graph.image_inputs}
+        return {
+            name: ImageValue(frame.image, metadata, in_place=True)
+            for name in self.executor.graph.image_inputs
+        }
 
     def close(self) -> None:
         self.executor.close()

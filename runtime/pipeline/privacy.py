@@ -6,6 +6,7 @@ It fails closed: where a class is to be blurred that no model of the workflow ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from runtime.camera.inspection import corners
 from runtime.errors import Degraded
 from runtime.results import Image, Result
+from runtime.sinks.pictures import Window
 from wire.camera import Privacy
 from wire.reasons import Reason
 
@@ -32,21 +34,47 @@ def check(privacy: Privacy, purpose: str) -> None:
         )
 
 
-def hide(image: Image, privacy: Privacy, predictions: Mapping[str, Result]) -> Image:
+@dataclass(frozen=True)
+class PolicyVeil:
+    """The policy as sinks use it (`runtime.sinks.pictures.Veil`)."""
+
+    privacy: Privacy
+
+    def problem(self, scene: Mapping[str, Result]) -> str:
+        try:
+            list(_boxes(self.privacy.blurred_classes, scene, (1, 1)))
+        except Degraded as e:
+            return str(e)
+        return ""
+
+    def over(self, image: Image, window: Window, scene: Mapping[str, Result]) -> Image:
+        """:raises Degraded: the policy cannot be met"""
+        return hide(image, self.privacy, scene, window)
+
+
+def veil_of(privacy: Privacy) -> PolicyVeil | None:
+    """What sinks hide; None where the policy names nothing."""
+    return PolicyVeil(privacy) if privacy.blurred or privacy.blurred_classes else None
+
+
+def hide(
+    image: Image, privacy: Privacy, predictions: Mapping[str, Result], window: Window | None = None
+) -> Image:
     """The picture with what the policy names hidden; itself where it names nothing.
 
-    image: (H, W, 3) uint8 BGR, of the frame or drawn over it at any size. predictions: of this very frame.
+    image: (H, W, 3) or (H, W) uint8 BGR, of the frame or drawn over it at any size; of the part of it that `window` names, where it
+    names one. predictions: of this very frame.
 
     :raises Degraded: the policy cannot be met
     """
     if not privacy.blurred and not privacy.blurred_classes:
         return image
     hidden: Image = image.copy()
-    size_wh = (image.shape[1], image.shape[0])
-    for box in _boxes(privacy.blurred_classes, predictions, size_wh):
-        _pixelate(hidden, *box)
+    size_wh, left_px, top_px = _around(image, window)
+    for left, top, right, bottom in _boxes(privacy.blurred_classes, predictions, size_wh):
+        _pixelate(hidden, left - left_px, top - top_px, right - left_px, bottom - top_px)
     for region in privacy.blurred:
-        points = corners(region, size_wh)
+        points = corners(region, size_wh) - np.array([left_px, top_px], np.int32)
         whole = hidden.copy()
         left, top, width, height = cv2.boundingRect(points)
         _pixelate(whole, left, top, left + width, top + height)
@@ -54,6 +82,16 @@ def hide(image: Image, privacy: Privacy, predictions: Mapping[str, Result]) -> I
         cv2.fillPoly(mask, [points], 255)
         hidden[mask > 0] = whole[mask > 0]
     return hidden
+
+
+def _around(image: Image, window: Window | None) -> tuple[tuple[int, int], int, int]:
+    """The size of the whole picture at the scale of this part of it, and where in it the part lies."""
+    height, width = image.shape[:2]
+    if window is None:
+        return (width, height), 0, 0
+    across, down = width / max(1.0, window.width), height / max(1.0, window.height)
+    whole = (round(window.whole_wh[0] * across), round(window.whole_wh[1] * down))
+    return whole, round(window.left * across), round(window.top * down)
 
 
 def _boxes(
@@ -81,12 +119,13 @@ def _boxes(
 
 
 def _pixelate(image: Image, left: int, top: int, right: int, bottom: int) -> None:
+    """Blocks of the size that they would have if all of the box lay in the picture."""
+    share = BLOCKS / max(1, right - left, bottom - top)
     left, top = max(0, left), max(0, top)
     right, bottom = min(image.shape[1], right), min(image.shape[0], bottom)
     if right <= left or bottom <= top:
         return
     part = image[top:bottom, left:right]
-    share = BLOCKS / max(part.shape[:2])
     few = (max(1, int(part.shape[1] * share)), max(1, int(part.shape[0] * share)))
     small = cv2.resize(part, few, interpolation=cv2.INTER_AREA)
     size_wh = (right - left, bottom - top)

@@ -90,7 +90,8 @@ class Lane:
         return self._told(dropped)
 
     def _over(self) -> bool:
-        return len(self) > self.limits.max_waiting or self._bytes > self.limits.max_bytes
+        """One parcel alone may be larger than all together: a picture of many megapixels is delivered as well."""
+        return len(self) > self.limits.max_waiting or (self._bytes > self.limits.max_bytes and len(self) > 1)
 
     def _forget_oldest(self) -> Parcel:
         parcel = self._waiting.popleft()

@@ -13,10 +13,11 @@ from typing import Any
 
 from runtime.model.engine import Engine, Ticket
 from runtime.results import NoAnswer, Result
+from runtime.sinks.pictures import Pictures
 from runtime.workflow.block import Block, ModelBlock, Surroundings
 from runtime.workflow.graph import Gate, Graph, Index, Lineage, Link, OutputField, Slot, Step
 from runtime.workflow.inputs import Given, Values
-from runtime.workflow.values import Detections, to_result
+from runtime.workflow.values import Detections, ImageValue, joined, to_result
 from wire.reasons import Reason
 
 
@@ -83,7 +84,8 @@ class Executor:
 
     def begin(self, inputs: Mapping[str, Any]) -> Run:
         """Start a run. Wrong inputs do not raise: the outcome names them."""
-        run = Run(self.graph, self._blocks, self._engines, Given(self.graph, inputs, self.around.ids))
+        given = Given(self.graph, inputs, self.around.ids)
+        run = Run(self.graph, self._blocks, self._engines, given, self.around.desk.pictures)
         run.ask_ahead()
         return run
 
@@ -96,9 +98,15 @@ class Run:
     """One frame, or one batch, under way."""
 
     def __init__(
-        self, graph: Graph, blocks: list[Block], engines: Mapping[str, Engine], given: Given
+        self,
+        graph: Graph,
+        blocks: list[Block],
+        engines: Mapping[str, Engine],
+        given: Given,
+        pictures: Pictures,
     ) -> None:
         self._graph = graph
+        self._pictures = pictures
         self._blocks = blocks
         self._engines = engines
         self._given = given
@@ -126,7 +134,7 @@ class Run:
         """Run the steps. Models that do not answer within the time give no answer; nothing raises."""
         self._deadline_mono = time.monotonic() + timeout_s
         times = self._outcome.step_times_us
-        for step in self._graph.steps:
+        for step in self._graph.steps if self._pictures.veil is None else self._models_first():
             started_ns, self._waited_ns = time.perf_counter_ns(), 0
             if step.is_model:
                 self._finish_model(step)
@@ -135,6 +143,13 @@ class Run:
             times[step.name] = (time.perf_counter_ns() - started_ns - self._waited_ns) / 1000
         self._outcome.outputs = self._outputs()
         return self._outcome
+
+    def _models_first(self) -> list[Step]:
+        """The steps in an order in which every model that looks at the whole picture has spoken before a sink sends some of it."""
+        slots = (self._slots[number] for number in range(self._inputs))
+        pictures = [v for slot in slots for v in slot.values() if isinstance(v, ImageValue)]
+        self._pictures.look_at(self._outcome.predictions, frozenset(p.metadata for p in pictures))
+        return sorted(self._graph.steps, key=lambda step: not step.ahead)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -338,12 +353,17 @@ class Run:
                 self._failed(step, e)
                 continue
             self._put(step, index, result)
-            self._remember(step, result, answer.labels)
+            if not index or index[0] == 0:
+                self._remember(step, result, answer.labels)
 
     def _remember(self, step: Step, result: Any, labels: tuple[str, ...]) -> None:
+        """What a model found in the first picture of the batch, in all the parts of it that it was asked about."""
+        known = self._outcome.predictions
         for value in result if isinstance(result, tuple) else (result,):
-            if isinstance(value, Detections) and step.name not in self._outcome.predictions:
-                self._outcome.predictions[step.name] = to_result(value.in_root(), labels)
+            if isinstance(value, Detections):
+                found = to_result(value.in_root(), labels)
+                known[step.name] = joined(known[step.name], found) if step.name in known else found
+                return
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 

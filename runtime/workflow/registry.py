@@ -15,6 +15,7 @@ MODULES = (
     "annotators",
     "answers",
     "buckets",
+    "bundles",
     "classifiers",
     "codes",
     "comparison",

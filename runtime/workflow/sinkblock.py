@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from runtime.sinks.desk import Counter
 from runtime.sinks.lane import NOTICE, Cooldown, Limits
-from runtime.sinks.pictures import own_pixels
+from runtime.sinks.pictures import Pictures
 from runtime.sinks.sender import Sender, require
 from runtime.workflow.block import Block, Surroundings
 from runtime.workflow.blocks.core import prepared
@@ -159,12 +159,12 @@ def _words(value: Any) -> str:
 class Part:
     """Something to attach: its content and media type, made when it is delivered. `size_bytes` of what waits."""
 
-    def __init__(self, value: Any, jpeg: Callable[[Any], bytes]) -> None:
+    def __init__(self, value: Any, pictures: Pictures) -> None:
         self.is_picture = isinstance(value, ImageValue)
         if isinstance(value, ImageValue):
-            pixels = own_pixels(value.image)
-            self.size_bytes = pixels.nbytes
-            self._made: Callable[[], tuple[bytes, str]] = lambda: (jpeg(pixels), "image/jpeg")
+            leaving = pictures.leaving(value)
+            self.size_bytes = leaving.size_bytes
+            self._made: Callable[[], tuple[bytes, str]] = lambda: (leaving.jpeg(), "image/jpeg")
         else:
             content = _content(value)
             self.size_bytes = len(content)

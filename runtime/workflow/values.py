@@ -79,11 +79,13 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class ImageValue:
-    """A picture: (H, W, 3) or (H, W) uint8, BGR. `metadata` is the frame's, also in a crop of it."""
+    """A picture: (H, W, 3) or (H, W) uint8, BGR. `metadata` is the frame's, also in a crop of it. `in_place`: whether it is known
+    that each pixel lies where `origin` says in the camera's picture of that frame."""
 
     image: npt.NDArray[np.uint8]
     metadata: VideoMetadata = VideoMetadata()
     origin: Origin | None = None
+    in_place: bool = False
 
     @property
     def width_px(self) -> int:
@@ -110,11 +112,23 @@ class ImageValue:
             own.root_xy[1] + round(y_px * own.scale[1]),
         )
         origin = Origin(parent_id or own.parent_id, (x_px, y_px), self.wh, root_xy, own.root_wh, own.scale)
-        return ImageValue(self.image[y_px:bottom_px, x_px:right_px], self.metadata, origin)
+        return ImageValue(self.image[y_px:bottom_px, x_px:right_px], self.metadata, origin, self.in_place)
 
     def redrawn(self, image: npt.NDArray[np.uint8]) -> ImageValue:
-        """The same place and frame with other pixels."""
+        """The same place and frame with other pixels, which may lie elsewhere than they did."""
         return ImageValue(image, self.metadata, self.origin)
+
+    def drawn_over(self, image: npt.NDArray[np.uint8]) -> ImageValue:
+        """The same with other pixels, of which none shows what lies elsewhere in the camera's picture."""
+        kept = self.in_place and image.shape[:2] == self.image.shape[:2]
+        return ImageValue(image, self.metadata, self.origin, kept)
+
+    @property
+    def window(self) -> tuple[float, float, float, float, tuple[int, int]]:
+        """Left, top, width and height of what it shows, in pixels of the camera's picture, and the size of that."""
+        own = self.placed
+        across, down = own.scale
+        return own.root_xy[0], own.root_xy[1], self.width_px * across, self.height_px * down, own.root_wh
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +279,21 @@ def to_result(detections: Detections, labels: tuple[str, ...]) -> Result:
         detections.class_id,
         detections.masks,
         detections.keypoints,
+    )
+
+
+def joined(one: Result, other: Result) -> Result:
+    """The detections of two results of one model in one picture; what only one of them has is left out."""
+    masks = None if one.masks is None or other.masks is None else one.masks + other.masks
+    same = one.keypoints is not None and other.keypoints is not None
+    return Result(
+        one.image_wh,
+        one.labels,
+        np.concatenate([one.boxes, other.boxes]),
+        np.concatenate([one.scores, other.scores]),
+        np.concatenate([one.class_ids, other.class_ids]),
+        masks,
+        np.concatenate([one.keypoints, other.keypoints]) if same else None,
     )
 
 

@@ -14,8 +14,6 @@ from runtime.workflow.registry import load_blocks
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("OUTRIDER_CONFORMANCE", ROOT.parent / "shared" / "conformance" / "workflows"))
 LIST = FOLDER.parent / "BLOCKS.md"
-MISSING = ["roboflow_core/vision_event_bundle@v1"]
-"""Known to be absent; an entry that is there now must go from this list."""
 
 
 @pytest.mark.skipif(not LIST.is_file(), reason="no BLOCKS.md beside OUTRIDER_CONFORMANCE")
@@ -24,4 +22,4 @@ def test_every_block_of_the_edge_is_known_by_its_identifier_and_aliases() -> Non
     names = [re.findall(r"`([^`]+)`|\b(\w+/?\w*@v\d+|[A-Z]\w+)(?=[,)])", row.split("|")[2]) for row in rows]
     wanted = {a or b for found in names for a, b in found}
     assert len(rows) > 50
-    assert sorted(wanted - set(load_blocks(plugins=False)) - set(inner.TYPES)) == MISSING
+    assert sorted(wanted - set(load_blocks(plugins=False)) - set(inner.TYPES)) == []

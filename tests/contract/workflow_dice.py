@@ -255,7 +255,7 @@ def buffer(dice: Dice) -> Step:
 def frame_delay(dice: Dice) -> Step:
     video(dice, frames=6)
     return {"type": "roboflow_core/frame_delay@v1", "image": IMAGE, "data": BOXES,
-            "offset": dice.random.randint(0, 4), **dice.some(default_value=dice.one("none", 0, False))}  # fmt: skip
+            "offset": -dice.random.randint(0, 4), **dice.some(default_value=dice.one("none", 0, False))}  # fmt: skip
 
 
 def offset(dice: Dice) -> Step:

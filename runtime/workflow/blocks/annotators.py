@@ -27,7 +27,7 @@ from runtime.workflow.fields import (
     kinds,
     option,
 )
-from runtime.workflow.values import ANCHORS, Detections
+from runtime.workflow.values import ANCHORS, Detections, ImageValue
 
 MASKED = Field("predictions", kinds(INSTANCE_SEGMENTATION, RLE_INSTANCE_SEGMENTATION))
 SEGMENTED = Field("predictions", MASKED.kinds | {"semantic_segmentation_prediction"})
@@ -203,6 +203,11 @@ class Crops(Annotated):
         option("scale_factor", Number(0.01, 20), 2.0, FLOAT),
         option("border_thickness", Number(0, 100, integer=True), 2, INTEGER),
     )
+
+    def run(self, image: ImageValue, copy_image: bool, **fields: Any) -> ImageValue:
+        """Parts of the picture are shown elsewhere in it."""
+        drawn = super().run(image, copy_image, **fields)
+        return image.redrawn(drawn.image)
 
     def annotator(self, position: str, **fields: Any) -> Any:  # type: ignore[override]
         import supervision as sv

@@ -78,7 +78,7 @@ def _masked(crop: ImageValue, mask: Any, opacity: float, bgr: tuple[int, ...]) -
     inside = decode(mask)[..., None]
     painted = np.where(inside, crop.image, np.array(bgr, np.uint8))
     mixed = cv2.addWeighted(painted, opacity, np.ascontiguousarray(crop.image), 1 - opacity, 0)
-    return crop.redrawn(np.asarray(mixed, np.uint8))
+    return crop.drawn_over(np.asarray(mixed, np.uint8))
 
 
 def bgr_of(value: Any) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ class _Filter(Block):
     outputs = gives(image=kinds(IMAGE))
 
     def run(self, image: ImageValue, **fields: Any) -> Any:
-        return image.redrawn(np.asarray(self.filtered(image.image, **fields), np.uint8))
+        return image.drawn_over(np.asarray(self.filtered(image.image, **fields), np.uint8))
 
     def filtered(self, pixels: Pixels, **fields: Any) -> Any:
         raise NotImplementedError
@@ -68,6 +68,9 @@ class ImagePreprocessing(_Filter):
         option("rotation_degrees", Number(-360, 360, integer=True), 90, INTEGER),
         option("flip_type", Choice(("vertical", "horizontal", "both")), "vertical", STRING),
     )
+
+    def run(self, image: ImageValue, **fields: Any) -> Any:
+        return image.redrawn(np.asarray(self.filtered(image.image, **fields), np.uint8))
 
     def filtered(  # type: ignore[override]
         self,
@@ -331,7 +334,7 @@ class Contours(Block):
         found, hierarchy = cv2.findContours(source, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         canvas = cv2.cvtColor(source, cv2.COLOR_GRAY2BGR)
         cv2.drawContours(canvas, found, -1, (255, 0, 255), line_thickness)
-        return image.redrawn(np.asarray(canvas, np.uint8)), list(found), hierarchy, len(found)
+        return image.drawn_over(np.asarray(canvas, np.uint8)), list(found), hierarchy, len(found)
 
 
 BLOCKS: tuple[type[Block], ...] = (

@@ -45,7 +45,7 @@ class CameraFocusV1(Block):
         measure, most = float(rise.mean()), float(rise.max(initial=0))
         shown = np.asarray(rise / most * 255 if most else rise).astype(np.uint8)
         cv2.putText(shown, f"Focus value: {measure:.2f}", (10, 30), FONT, 1, WHITE, 2)
-        return image.redrawn(shown), measure
+        return image.drawn_over(shown), measure
 
 
 def brenner(pixels: Pixels) -> Array:
@@ -114,7 +114,7 @@ class CameraFocusV2(Block):
             _grid(canvas, int(grid_overlay[0]))
         if show_hud:
             _panel(canvas, measure, brightness, image.image)
-        return image.redrawn(canvas), measure, _of_boxes(sharpness, detections)
+        return image.drawn_over(canvas), measure, _of_boxes(sharpness, detections)
 
 
 def tenengrad(pixels: Pixels) -> Array:

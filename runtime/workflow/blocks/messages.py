@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from runtime.results import Image
 from runtime.sinks.lane import Cooldown
+from runtime.sinks.pictures import jpeg
 from runtime.sinks.sender import Undelivered
 from runtime.workflow.block import Block, Surroundings
 from runtime.workflow.fields import (
@@ -210,7 +211,11 @@ class EventSink(Message):
         if not self._cooldown.passes(self.around.clock_mono(), cooldown_seconds):
             return False, True, COOLING
         withheld = desk.pictures.kept_back(image, "fleet") if image is not None else ""
-        picture = self._picture(image.image, max_width) if image is not None and not withheld else None
+        picture = (
+            self._picture(desk.pictures.leaving(image).shown(), max_width)
+            if image is not None and not withheld
+            else None
+        )
         clip, no_clip = "", ""
         if clip_before or clip_after:
             clip, no_clip = desk.clips.order(clip_before, clip_after) if desk.clips else ("", NO_CLIPS)
@@ -228,7 +233,7 @@ class EventSink(Message):
         while True:
             height_px = max(1, round(image.shape[0] * width_px / image.shape[1]))
             small = cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
-            content = self.around.desk.pictures.jpeg(small)
+            content = jpeg(small)
             if len(content) <= MAX_JPEG_BYTES or width_px <= 64:
                 text = base64.b64encode(content).decode()
                 return {

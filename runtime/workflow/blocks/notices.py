@@ -71,7 +71,7 @@ class Notice(SinkBlock):
         return error, False, message
 
     def parts(self, values: Mapping[str, Any]) -> dict[str, Part]:
-        return {name: Part(value, self.around.desk.pictures.jpeg) for name, value in values.items()}
+        return {name: Part(value, self.around.desk.pictures) for name, value in values.items()}
 
 
 class WebhookSink(Notice):

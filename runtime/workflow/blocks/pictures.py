@@ -198,7 +198,7 @@ class Drawing(Block):
     def run(self, image: ImageValue, copy_image: bool, **fields: Any) -> ImageValue:
         canvas: Pixels = np.array(image.image, np.uint8, order="C")
         self.draw(canvas, **fields)
-        return image.redrawn(canvas)
+        return image.drawn_over(canvas)
 
     def draw(self, canvas: Pixels, **fields: Any) -> None:
         raise NotImplementedError

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from runtime.sinks.files import Entry, FileSender, Rotation, inside
 from runtime.sinks.lane import RECORD
-from runtime.sinks.pictures import own_pixels
 from runtime.sinks.sender import Sender, require
 from runtime.sinks.sql import Insert, Row, SqlSender, rows_of
 from runtime.workflow.block import Surroundings
@@ -186,13 +185,13 @@ class FileSink(FileRecord):
             return False, True, COOLING
         rotation = Rotation(max_entries, max_bytes, max_age_seconds, keep_bytes, keep_age_seconds)
         if format == "jpeg" and image is not None:
-            pixels, jpeg = own_pixels(image.image), self.around.desk.pictures.jpeg
+            leaving = self.around.desk.pictures.leaving(image)
             error, message = self.write(
                 directory,
                 file_name_prefix,
                 "jpg",
-                lambda: jpeg(pixels),
-                pixels.nbytes,
+                leaving.jpeg,
+                leaving.size_bytes,
                 rotation,
                 append=False,
             )

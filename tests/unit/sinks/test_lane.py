@@ -35,10 +35,13 @@ def test_what_is_under_way_is_not_dropped() -> None:
     assert dropped == [0, 1]
 
 
-def test_a_parcel_larger_than_the_lane_is_dropped_itself() -> None:
+def test_a_parcel_larger_than_the_lane_is_delivered_alone() -> None:
     lane = Lane(LIMITS)
-    assert [p.body for p in lane.offer(parcel("huge", 101))] == ["huge"]
-    assert len(lane) == 0
+    assert lane.offer(parcel("huge", 101)) == []
+    assert [p.body for p in lane.offer(parcel("next", 1))] == ["huge"], "the newest is worth the most"
+    assert [p.body for p in lane.offer(parcel("larger", 102))] == ["next"]
+    assert lane.take(0.0).body == "larger"  # type: ignore[union-attr]
+    assert [p.body for p in lane.offer(parcel("small", 1))] == ["small"], "what is under way counts"
 
 
 def test_a_failure_waits_twice_as_long_each_time_and_ends_as_dead() -> None:
