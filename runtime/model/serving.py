@@ -55,6 +55,12 @@ class Runnable(Protocol):
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
         """One answer for each tensor of the batch (n, …), in order."""
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """Batches of one will lie in these parts, until `unpin`."""
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """These parts are about to go."""
+
     def close(self) -> None:
         """Give the memory back."""
 
@@ -261,6 +267,7 @@ class Server:
         try:
             attachment.memory = SlotMemory(memfd, layout, spec.input.tensor_shape)
             attachment.digest, attachment.labels = hello.digest, spec.labels
+            self._models[hello.digest].pin(attachment.memory.inputs)
             socket.send_fds(attachment.socket, [wireformat.encode(Welcome(layout))], [memfd])
         finally:
             os.close(memfd)
@@ -277,6 +284,8 @@ class Server:
         self._attachments.discard(attachment)
         self._queue.drop(attachment.digest, attachment)
         self._forget(attachment.socket.fileno())
+        if attachment.memory is not None and attachment.digest in self._models:
+            self._models[attachment.digest].unpin(attachment.memory.inputs)
         attachment.close()
         self._release()
 

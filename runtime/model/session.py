@@ -299,6 +299,14 @@ class LoadedModel:
             batch = np.concatenate([batch, np.repeat(batch[-1:], fixed - len(batch), axis=0)])
         return self._backend.run(batch)
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """As `Backend.pin`."""
+        self._backend.pin(parts)
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """As `Backend.unpin`."""
+        self._backend.unpin(parts)
+
     def close(self) -> None:
         """Give the engine's memory back."""
         if self._reader is not None:

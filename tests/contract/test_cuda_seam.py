@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 from collections.abc import Iterator
 
@@ -129,6 +130,24 @@ def test_a_host_buffer_has_an_address_on_the_gpu(cuda: Cuda) -> None:
     cuda.free_host(host)
 
 
+def test_memory_of_others_can_be_read_once_it_is_registered(cuda: Cuda) -> None:
+    memory = mmap.mmap(-1, 4 * mmap.PAGESIZE)
+    address = ctypes.addressof((ctypes.c_char * len(memory)).from_buffer(memory)) + mmap.PAGESIZE
+    cuda.register_host(address, mmap.PAGESIZE)
+    assert cuda.device_address(address) != 0
+    with Bench(cuda) as bench:
+        ctypes.memset(address, 8, 64)
+        cuda.copy_in(bench.device, address, 64, bench.stream)
+        cuda.copy_out(bench.target, bench.device, 64, bench.stream)
+        cuda.synchronize(bench.stream)
+        assert bench.result == b"\x08" * 64
+    with pytest.raises(CudaError):
+        cuda.register_host(address, mmap.PAGESIZE)
+    cuda.unregister_host(address)
+    with pytest.raises(CudaError):
+        cuda.unregister_host(address)
+
+
 def test_memory_that_is_not_there_is_told_by_its_code(cuda: Cuda) -> None:
     with pytest.raises(CudaError) as refused:
         cuda.device_buffer(1 << 46)
@@ -180,6 +199,23 @@ def test_the_fake_notices_memory_freed_under_a_stream_or_a_graph(fake: FakeCuda)
         fake.free_host(bench.source)
     fake.destroy_graph(graph)
     fake.free_host(bench.source)
+
+
+def test_the_fake_notices_memory_unregistered_under_a_graph_and_copies_from_memory_that_is_not(
+    fake: FakeCuda,
+) -> None:
+    bench, memory = Bench(fake), ctypes.create_string_buffer(64)
+    address = ctypes.addressof(memory)
+    with pytest.raises(Misuse, match="not pinned"):
+        fake.copy_in(bench.device, address, 64, bench.stream)
+    fake.register_host(address, 64)
+    fake.begin_capture(bench.stream)
+    fake.copy_in(bench.device, address, 64, bench.stream)
+    graph = fake.end_capture(bench.stream)
+    with pytest.raises(Misuse, match="stream or a graph"):
+        fake.unregister_host(address)
+    fake.destroy_graph(graph)
+    fake.unregister_host(address)
 
 
 def test_the_fake_forbids_what_a_capture_forbids(fake: FakeCuda) -> None:

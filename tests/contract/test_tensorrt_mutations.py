@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.model.backends.cuda import api
+from runtime.model.backends.cuda import api, pins
 from runtime.model.backends.tensorrt import build, engine, fingerprint, opening, refit, store
 from tests.fakes import cuda as fakes
 from tests.unit.backends import test_tensorrt_engine as running
@@ -26,6 +26,10 @@ SUITE: tuple[Callable[..., None], ...] = (
     running.test_a_full_gpu_refuses_the_request_and_keeps_what_runs,
     running.test_an_error_that_spoils_the_process_is_told_by_its_reason,
     running.test_where_tensorrt_only_says_that_it_failed_the_driver_is_asked_why,
+    running.test_pinned_slots_are_read_where_they_lie,
+    running.test_pinned_slots_need_no_copies_where_memory_is_shared,
+    running.test_slots_that_fit_no_lane_or_are_several_are_copied,
+    running.test_what_cannot_be_captured_is_copied_from_slots,
     running.test_a_wrong_tensor_is_a_failed_request,
     running.test_another_thread_may_run_it,
     running.test_an_output_whose_size_depends_on_the_picture_is_refused,
@@ -70,13 +74,13 @@ FAULTS = [
     (engine, "            graph = self._cuda.end_capture(self._stream)\n", "            pass\n"),
     (engine, "        self._cuda.begin_capture(self._stream)\n        refused", "        refused"),
     (engine, "        except (CudaError, Transient) as e:\n            refused = e", "        except CudaError as e:\n            refused = e"),
-    (engine, "            if lane.graph is None:\n                self._enqueue(lane)", "            if True:\n                self._enqueue(lane)"),
+    (engine, "                if lane.graph is None:\n                    self._enqueue(lane)", "                if True:\n                    self._enqueue(lane)"),
     # shapes and profiles
     (engine, "if p[0] <= lane.batch <= p[2])", "if True)"),
     (engine, "            self._lanes[batch] = lane\n", ""),
     (engine, "        if min(shape, default=0) < 0:", "        if False:"),
     # lifetime
-    (engine, "            if lane.graph is not None:\n                self._cuda.destroy_graph(lane.graph)\n", "            pass\n"),
+    (engine, "                if graph is not None:\n                    self._cuda.destroy_graph(graph)\n", "                pass\n"),
     (engine, "                if buffer.owned:\n                    self._cuda.free_device(buffer.device)\n", "                pass\n"),
     (engine, "                self._cuda.free_host(buffer.host)\n", "                pass\n"),
     (engine, "            self._cuda.free_host(host)\n            raise", "            raise"),
@@ -87,6 +91,21 @@ FAULTS = [
     (engine, "Buffer(port.name, port in self._inputs, size_bytes, host, device, not shared, array)",
      "Buffer(port.name, port in self._inputs, size_bytes, host, device, True, array)"),
     (engine, "self._cuda.device_buffer(size_bytes)", "self._cuda.device_buffer(size_bytes // 2)"),
+    # slots
+    (engine, "                    self._cuda.destroy_graph(lane.direct.pop(address))\n", "                    lane.direct.pop(address)\n"),
+    (engine, "        self._pins.unpin(parts)\n\n    def _direct", "        pass\n\n    def _direct"),
+    (engine, "        self._pins.close()\n", ""),
+    (engine, "(lane.graph, *lane.direct.values())", "(lane.graph,)"),
+    (engine, "own.device if own.owned else self._cuda.device_address(address)", "own.device"),
+    (engine, "            lane.buffers[0] = own\n", "            pass\n"),
+    (engine, "lane.context.set_tensor_address(own.name, device)", "bool(device)"),
+    (engine, "batch.flags.c_contiguous and self._pins.holds(address, batch.nbytes)", "batch.flags.c_contiguous"),
+    (engine, "batch.flags.c_contiguous and self._pins.holds(address, batch.nbytes)", "self._pins.holds(address, 1)"),
+    (engine, "                lane.direct[address] = graph\n", "                pass\n"),
+    (engine, "batch.shape != own.shape or batch.dtype != own.dtype", "batch.dtype != own.dtype"),
+    (engine, "batch.shape != own.shape or batch.dtype != own.dtype", "batch.shape != own.shape"),
+    (pins, "        if self._sizes.pop(address, None) is None:\n            return\n", "        return\n"),
+    (pins, "            self._sizes[address] = size_bytes\n", ""),
     # getting an engine
     (opening, "        if self._log.errors:\n            raise", "        if False:\n            raise"),
     (opening, "        if self._options.refit:\n", "        if True:\n"),
@@ -111,6 +130,7 @@ PLACES: dict[types.ModuleType, tuple[tuple[object, str], ...]] = {
     fingerprint: ((opening.fingerprint, "compute"),),
     store: ((opening, "EngineKey"), (opening, "EngineStore")),
     build: ((build, "build"),),
+    pins: ((engine, "Pins"),),
     api: ((fakes, "CudaError"), (engine, "CudaError")),
 }
 """Where what a module defines is used, so that the faulty one is used in its place."""

@@ -18,6 +18,8 @@ from runtime.model.backends.cuda.api import OUT_OF_MEMORY, CudaError
 INVALID_VALUE = 1
 INVALID_CONTEXT = 201
 ILLEGAL_ADDRESS = 700
+ALREADY_REGISTERED = 712
+NOT_REGISTERED = 713
 CAPTURE_UNSUPPORTED = 900
 CAPTURE_INVALIDATED = 901
 POISON = 0xEE
@@ -57,6 +59,7 @@ class FakeCuda:
         self._hosts: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._devices: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._views: dict[int, int] = {}
+        self._registered: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._streams: dict[int, Stream] = {}
         self._graphs: dict[int, list[Work]] = {}
         self._numbers = itertools.count(1)
@@ -69,6 +72,7 @@ class FakeCuda:
         kinds = (
             ("hosts", self._hosts),
             ("devices", self._devices),
+            ("registered", self._registered),
             ("streams", self._streams),
             ("graphs", self._graphs),
         )
@@ -94,14 +98,27 @@ class FakeCuda:
         self._hosts[ctypes.addressof(memory)] = memory
         return ctypes.addressof(memory)
 
+    def register_host(self, address: int, size_bytes: int) -> None:
+        self._allocating("cuMemHostRegister")
+        if address in self._registered or address in self._hosts:
+            raise CudaError("cuMemHostRegister", ALREADY_REGISTERED)
+        self._registered[address] = (ctypes.c_char * size_bytes).from_address(address)
+
+    def unregister_host(self, address: int) -> None:
+        self._here("cuMemHostUnregister")
+        if address not in self._registered:
+            raise CudaError("cuMemHostUnregister", NOT_REGISTERED)
+        self._free("cuMemHostUnregister", self._registered, address)
+        self._views = {view: host for view, host in self._views.items() if host != address}
+
     def device_address(self, host: int) -> int:
         self._here("cuMemHostGetDevicePointer")
-        if host not in self._hosts:
+        if host not in self._hosts and host not in self._registered:
             raise CudaError("cuMemHostGetDevicePointer", INVALID_VALUE)
         for view, seen in self._views.items():
             if seen == host:
                 return view
-        view = self._address(len(self._hosts[host]))
+        view = self._address(len(self._pinned(host)))
         self._views[view] = host
         return view
 
@@ -198,7 +215,7 @@ class FakeCuda:
     def memory(self, address: int) -> ctypes.Array[ctypes.c_char]:
         """The bytes behind a device address."""
         if address in self._views:
-            return self._hosts[self._views[address]]
+            return self._pinned(self._views[address])
         if address not in self._devices:
             raise Misuse(f"the GPU touches {address:#x}, which nobody allocated or somebody freed")
         return self._devices[address]
@@ -218,6 +235,12 @@ class FakeCuda:
                 held.invalidated = True
                 raise CudaError(call, CAPTURE_UNSUPPORTED)
 
+    def _is_pinned(self, host: int) -> bool:
+        return host in self._hosts or host in self._registered
+
+    def _pinned(self, host: int) -> ctypes.Array[ctypes.c_char]:
+        return self._hosts[host] if host in self._hosts else self._registered[host]
+
     def _address(self, size_bytes: int) -> int:
         address = self._next_device
         self._next_device += -(-max(1, size_bytes) // _ALIGNED) * _ALIGNED
@@ -235,13 +258,13 @@ class FakeCuda:
         held = self._stream(call, stream)
         if device not in self._devices or size_bytes > len(self._devices[device]):
             raise CudaError(call, INVALID_VALUE)
-        if host not in self._hosts or size_bytes > len(self._hosts[host]):
+        if not self._is_pinned(host) or size_bytes > len(self._pinned(host)):
             raise Misuse(f"{call}: {size_bytes} bytes of host memory that is not pinned, or is shorter")
 
         def act() -> None:
             self.copies += 1
             memory = self.memory(device)
-            if host not in self._hosts:
+            if not self._is_pinned(host):
                 raise Misuse("a copy finds its host memory freed")
             if into_device:
                 ctypes.memmove(memory, host, size_bytes)

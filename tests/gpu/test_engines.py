@@ -51,6 +51,7 @@ def test_the_driver_passes_the_suite_of_the_seam(gpu: object) -> None:
         seam.test_a_capture_that_was_not_begun_cannot_end,
         seam.test_memory_is_freed_once,
         seam.test_a_host_buffer_has_an_address_on_the_gpu,
+        seam.test_memory_of_others_can_be_read_once_it_is_registered,
         seam.test_memory_that_is_not_there_is_told_by_its_code,
         seam.test_a_thread_that_has_entered_may_call,
     ):

@@ -55,6 +55,7 @@ class MadeModel:
         self.meeting: threading.Barrier | None = None
         self.inside = 0
         self.closed_while_inside: bool | None = None
+        self.pinned: list[int] = []
 
     def run(self, batch: npt.NDArray[Any], geometries: Sequence[Geometry]) -> list[Answer]:
         self.inside += 1
@@ -67,7 +68,16 @@ class MadeModel:
             self._answer(int(tensor.flat[0]), where) for tensor, where in zip(batch, geometries, strict=True)
         ]
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        self.pinned += [part.__array_interface__["data"][0] for part in parts]
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        for part in parts:
+            part[:] = 0  # still mapped, else the test ends here
+            self.pinned.remove(part.__array_interface__["data"][0])
+
     def close(self) -> None:
+        assert not self.pinned, "a model is closed while slots are pinned for it"
         self.closed_while_inside = self.inside > 0
 
     def _answer(self, value: int, where: Geometry) -> Answer:

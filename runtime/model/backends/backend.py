@@ -62,6 +62,12 @@ class Backend(Protocol):
             more in this process
         """
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """Batches of one will lie in these parts, until `unpin`: an engine may prepare to read them where they are."""
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """These parts are about to go. No run is under way."""
+
     def confirm(self) -> None:
         """The golden image's result is the promised one: what was made on trust may be kept."""
 

@@ -136,6 +136,12 @@ class OnnxRuntime:
             raise failed(e) from e
         return [np.asarray(answer) for answer in answers]
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        pass
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        pass
+
     def confirm(self) -> None:
         pass
 

@@ -6,8 +6,10 @@ runs on the CPU), the session is made again without.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,12 @@ import numpy.typing as npt
 from runtime.errors import ModelRefused, Transient
 from runtime.model.backends import onnxruntime as ort
 from runtime.model.backends.backend import Backend, RunOptions
-from runtime.model.backends.cuda.api import SPOILING
+from runtime.model.backends.cuda.api import SPOILING, CudaError
+from runtime.model.backends.cuda.library import DriverCuda
+from runtime.model.backends.cuda.pins import Pins
 from wire.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 CUDA = "CUDAExecutionProvider"
 _FAILURE = re.compile(r"CUDA (?:failure|error) (\d+)\b")
@@ -100,6 +106,7 @@ class BoundSession(ort.OnnxRuntime):
         self._device = device
         self._captured = captured
         self._lanes: dict[tuple[int, ...], Lane] = {}
+        self._pins: Pins | None = None
 
     def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         if self._session is None:
@@ -133,8 +140,32 @@ class BoundSession(ort.OnnxRuntime):
             call.add_run_config_entry("gpu_graph_id", str(len(batch)))
         return Lane(value, binding, bound, call)
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """Copies from pinned memory go at the bus' speed; the runtime shares the device's primary context."""
+        if self._pins is None and self._device == "cuda":
+            try:
+                self._pins = Pins(DriverCuda())
+            except (OSError, CudaError) as e:
+                logger.warning("slots are not pinned: %s", e)
+        if self._pins is not None:
+            self._enter()
+            self._pins.pin(parts)
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        if self._pins is not None:
+            self._enter()
+            self._pins.unpin(parts)
+
+    def _enter(self) -> None:
+        with suppress(CudaError):
+            if self._pins is not None:
+                self._pins.enter()
+
     def close(self) -> None:
         self._lanes.clear()
+        if self._pins is not None:
+            self._enter()
+            self._pins.close()
         super().close()
 
 

@@ -138,6 +138,12 @@ class OpenVino:
         request.set_output_tensor(index, self._tensor(made, shared_memory=True))
         return made
 
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        pass
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        pass
+
     def confirm(self) -> None:
         pass
 

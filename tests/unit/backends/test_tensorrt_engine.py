@@ -1,5 +1,6 @@
 """A running TensorRT engine on the fake GPU, which is stricter than a real one about order and lifetime."""
 
+import mmap
 import threading
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from onnx import helper
 
 from runtime.errors import ModelRefused, Transient
 from runtime.model.backends.backend import RunOptions
+from runtime.model.backends.cuda.api import CudaError
 from runtime.model.backends.tensorrt import opening
 from runtime.model.backends.tensorrt.engine import lane_batch, profiles_for
 from tests.fakes.cuda import FakeCuda
@@ -94,6 +96,101 @@ def test_shared_memory_needs_no_copies(graph):
     assert [backend.run(picture(v))[0].max() for v in (3, 4)] == [6, 8]
     assert made.cuda.copies == 0
     assert "devices" not in made.cuda.live()
+    backend.close()
+    assert made.cuda.live() == {}
+
+
+def slots(count):
+    """Parts of a mapping, each on a page of its own, as slots are."""
+    whole = np.frombuffer(mmap.mmap(-1, count * mmap.PAGESIZE), np.uint8)
+    return [whole[i * mmap.PAGESIZE :][:48].reshape(3, 4, 4) for i in range(count)]
+
+
+def check_slots(backend, parts):
+    """Answers to what lies in slots, in other memory, and in slots again."""
+    for value in (3, 5):
+        for i, part in enumerate(parts):
+            part[:] = value + i
+            assert backend.run(part[None])[1].tolist() == [value + i]
+        assert backend.run(picture(200))[1].tolist() == [200]
+
+
+def test_pinned_slots_are_read_where_they_lie(graph):
+    made = machine()
+    backend = opened(made, graph)
+    backend.run(picture(1))
+    parts = slots(3)
+    backend.pin(parts)
+    own = backend._lanes[1].buffers[0].array
+    check_slots(backend, parts)
+    own[:] = 77
+    parts[0][:] = 9
+    assert backend.run(parts[0][None])[1].tolist() == [9]
+    assert own.max() == 77, "nothing was copied on the way"
+    assert made.cuda.live()["graphs"] == 4
+    backend.unpin(parts[:1])
+    assert made.cuda.live()["graphs"] == 3
+    check_slots(backend, parts)
+    backend.unpin(parts)
+    assert "registered" not in made.cuda.live()
+    backend.close()
+    assert made.cuda.live() == {}
+
+
+def test_pinned_slots_need_no_copies_where_memory_is_shared(graph):
+    made = machine(gpu=replace(GPU, integrated=True))
+    backend = opened(made, graph)
+    backend.run(picture(1))
+    parts = slots(2)
+    backend.pin(parts)
+    check_slots(backend, parts)
+    assert made.cuda.copies == 0
+    backend.close()
+    assert made.cuda.live() == {}, "an engine that is closed has nothing pinned"
+
+
+def test_slots_that_fit_no_lane_or_are_several_are_copied(graph):
+    made = machine()
+    backend = opened(made, graph)
+    parts = slots(2)
+    backend.pin(parts)
+    parts[0][:], parts[1][:] = 4, 6
+    assert backend.run(np.stack(parts))[1].tolist() == [4, 6]
+    assert backend.run(parts[0][None, :, ::-1])[1].tolist() == [4]
+    for wrong in (parts[0][None].view(np.int8), parts[0].reshape(1, 4, 4, 3)):
+        with pytest.raises(Transient, match="cannot take"):
+            backend.run(wrong)
+    page = np.arange(96, dtype=np.uint8)
+    wide = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint8)[:96]
+    wide[:] = page
+    backend.pin([wide[:48]])
+    every_other = wide.reshape(1, 3, 4, 8)[..., ::2]
+    assert np.array_equal(backend.run(every_other)[0], 2.0 * page.reshape(1, 3, 4, 8)[..., ::2])
+    assert made.cuda.live()["graphs"] == 2
+
+
+def test_a_driver_that_pins_nothing_costs_a_copy_only(graph, monkeypatch):
+    made = machine()
+    backend = opened(made, graph)
+
+    def refuse(address, size_bytes):
+        raise CudaError("cuMemHostRegister", 801, "CUDA_ERROR_NOT_SUPPORTED")
+
+    monkeypatch.setattr(made.cuda, "register_host", refuse)
+    parts = slots(2)
+    backend.pin(parts)
+    check_slots(backend, parts)
+    backend.unpin(parts)
+    backend.close()
+    assert made.cuda.live() == {}
+
+
+def test_what_cannot_be_captured_is_copied_from_slots(graph):
+    made = machine("no-capture")
+    backend = opened(made, graph)
+    parts = slots(2)
+    backend.pin(parts)
+    check_slots(backend, parts)
     backend.close()
     assert made.cuda.live() == {}
 

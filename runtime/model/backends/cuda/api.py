@@ -42,7 +42,12 @@ class Cuda(Protocol):
         """Pinned memory of the host, which the GPU can reach; its address."""
 
     def device_address(self, host: int) -> int:
-        """Where the GPU finds a host buffer."""
+        """Where the GPU finds a host buffer, or memory that was registered."""
+
+    def register_host(self, address: int, size_bytes: int) -> None:
+        """Pin memory of the host that somebody else has made, until `unregister_host`, which comes before it is unmapped."""
+
+    def unregister_host(self, address: int) -> None: ...
 
     def device_buffer(self, size_bytes: int) -> int:
         """Memory of the GPU; its address."""

@@ -12,7 +12,7 @@ from runtime.model.backends.cuda.api import CudaError
 from runtime.model.backends.cuda.driver import LIBRARY
 
 _PORTABLE, _MAPPED = 1, 2
-"""CU_MEMHOSTALLOC_*: pinned for every context; visible to the GPU."""
+"""CU_MEMHOSTALLOC_* and CU_MEMHOSTREGISTER_*: pinned for every context; visible to the GPU."""
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING."""
 _THREAD_LOCAL = 1
@@ -31,6 +31,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemHostAlloc": (_POINTER, _SIZE, ctypes.c_uint),
     "cuMemHostGetDevicePointer_v2": (_POINTER, _POINTER, ctypes.c_uint),
     "cuMemFreeHost": (_POINTER,),
+    "cuMemHostRegister_v2": (_POINTER, _SIZE, ctypes.c_uint),
+    "cuMemHostUnregister": (_POINTER,),
     "cuMemAlloc_v2": (_POINTER, _SIZE),
     "cuMemFree_v2": (_ADDRESS,),
     "cuStreamCreate": (_POINTER, ctypes.c_uint),
@@ -73,6 +75,12 @@ class DriverCuda:
 
     def device_address(self, host: int) -> int:
         return self._made("cuMemHostGetDevicePointer_v2", host, 0)
+
+    def register_host(self, address: int, size_bytes: int) -> None:
+        self._call("cuMemHostRegister_v2", address, size_bytes, _PORTABLE | _MAPPED)
+
+    def unregister_host(self, address: int) -> None:
+        self._call("cuMemHostUnregister", address)
 
     def device_buffer(self, size_bytes: int) -> int:
         return self._made("cuMemAlloc_v2", max(1, size_bytes))

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,14 @@ import numpy.typing as npt
 
 from runtime.errors import ModelRefused, Transient
 from runtime.model.backends.cuda.api import OUT_OF_MEMORY, Cuda, CudaError
+from runtime.model.backends.cuda.pins import Pins, address_of
 from runtime.model.families.family import Port
 from wire.reasons import Reason
 
 logger = logging.getLogger(__name__)
+
+MAX_DIRECT = 64
+"""Graphs of one batch size that read slots directly; a slot beyond is copied."""
 
 
 def profiles_for(batch: int | None, max_batch: int) -> tuple[tuple[int, int, int], ...]:
@@ -55,12 +59,14 @@ class Buffer:
 
 @dataclass
 class Lane:
-    """All that one batch size needs. `graph` None: it could not be captured, so each run puts its work on the stream anew."""
+    """All that one batch size needs. `graph` None: it could not be captured, so each run puts its work on the stream anew.
+    `direct`: by address, graphs that read the batch where it lies, in pinned memory of others."""
 
     batch: int
     context: Any
     buffers: list[Buffer] = field(default_factory=list)
     graph: int | None = None
+    direct: dict[int, int] = field(default_factory=dict)
 
 
 class TensorRtEngine:
@@ -92,6 +98,7 @@ class TensorRtEngine:
         self._profiles = tuple(profiles) or ((batch or 1, batch or 1, batch or 1),)
         self._by_profile = bool(profiles)
         self._lanes: dict[int, Lane] = {}
+        self._pins = Pins(cuda)
         self._info = {
             "engine": "tensorrt",
             "version": trt.__version__,
@@ -123,11 +130,15 @@ class TensorRtEngine:
         try:
             self._cuda.enter()
             lane = self._lane(lane_batch(count, self._profiles))
-            np.copyto(lane.buffers[0].array[:count], batch, casting="no")
-            if lane.graph is None:
-                self._enqueue(lane)
+            direct = self._direct(lane, batch)
+            if direct is not None:
+                self._cuda.launch(direct, self._stream)
             else:
-                self._cuda.launch(lane.graph, self._stream)
+                np.copyto(lane.buffers[0].array[:count], batch, casting="no")
+                if lane.graph is None:
+                    self._enqueue(lane)
+                else:
+                    self._cuda.launch(lane.graph, self._stream)
             self._cuda.synchronize(self._stream)
         except CudaError as e:
             raise _failed(e) from e
@@ -157,12 +168,57 @@ class TensorRtEngine:
         for lane in self._lanes.values():
             self._free(lane)
         self._lanes.clear()
+        self._pins.close()
         with suppress(CudaError):
             self._cuda.destroy_stream(self._stream)
         self._engine = None
 
     def confirm(self) -> None:
         self.on_confirm()
+
+    # --- batches in memory of others ----------------------------------------------------------------------------------
+
+    def pin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        with suppress(CudaError):
+            self._cuda.enter()
+            self._pins.pin(parts)
+
+    def unpin(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        """The graphs that read these parts go first: they must not outlive the registration."""
+        gone = {address_of(part) for part in parts}
+        with suppress(CudaError):
+            self._cuda.enter()
+            for lane in self._lanes.values():
+                for address in gone & lane.direct.keys():
+                    self._cuda.destroy_graph(lane.direct.pop(address))
+        self._pins.unpin(parts)
+
+    def _direct(self, lane: Lane, batch: npt.NDArray[Any]) -> int | None:
+        """A graph that reads the batch where it lies; None where it is to be copied."""
+        own = lane.buffers[0].array
+        if lane.graph is None or batch.shape != own.shape or batch.dtype != own.dtype:
+            return None
+        address = address_of(batch)
+        if not (batch.flags.c_contiguous and self._pins.holds(address, batch.nbytes)):
+            return None
+        graph = lane.direct.get(address)
+        if graph is None and len(lane.direct) < MAX_DIRECT:
+            graph = self._capture_from(lane, address)
+            if graph is not None:
+                lane.direct[address] = graph
+        return graph
+
+    def _capture_from(self, lane: Lane, address: int) -> int | None:
+        """As the lane's graph, the input being elsewhere: copied from there, or where memory is shared, read there."""
+        own = lane.buffers[0]
+        device = own.device if own.owned else self._cuda.device_address(address)
+        lane.buffers[0] = replace(own, host=address, device=device)
+        try:
+            if not own.owned and not lane.context.set_tensor_address(own.name, device):
+                return None
+            return self._capture(lane)
+        finally:
+            lane.buffers[0] = own
 
     # --- lanes --------------------------------------------------------------------------------------------------------
 
@@ -258,9 +314,11 @@ class TensorRtEngine:
 
     def _free(self, lane: Lane) -> None:
         """The graph first, then the context, then the memory they use."""
-        with suppress(CudaError):
-            if lane.graph is not None:
-                self._cuda.destroy_graph(lane.graph)
+        for graph in (lane.graph, *lane.direct.values()):
+            with suppress(CudaError):
+                if graph is not None:
+                    self._cuda.destroy_graph(graph)
+        lane.direct.clear()
         lane.graph = lane.context = None
         for buffer in lane.buffers:
             with suppress(CudaError):
