@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from agent.apply import Updater
 from agent.backoff import Backoff
 from agent.bench import Bench
 from agent.child import Launcher, ModuleLauncher
@@ -29,7 +28,6 @@ from agent.health.report import HealthReport
 from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.inbox import Inbox
-from agent.journal import Journal
 from agent.keys import FileKeys, Keys
 from agent.metadata import Metadata
 from agent.notify import Notifier
@@ -45,12 +43,23 @@ from agent.store import Store
 from agent.tls import SignedTokens, Trust, add_authorities
 from agent.trust import Gate
 from agent.twin import Twin
+from agent.update.contact import Contact
+from agent.update.install import install
+from agent.update.journal import Journal
+from agent.update.live import LiveGround
+from agent.update.releases import Releases
+from agent.update.slots import Slots
+from agent.update.updater import Updater
+from agent.update.wishes import Deadlines
 from agent.uplink import Uplink
 from agent.vault import Vault
 from agent.vouch import TrustedFetcher, Vouch
 from wire import local
 from wire.names import DeviceId, FleetId
 from wire.topics import DeviceTopics
+
+SWAP_MARGIN_S = 30.0
+"""Beyond the switch itself: what ends has its time to end."""
 
 
 def version() -> str:
@@ -97,6 +106,9 @@ class Work:
     journal: Journal
     store: Store
     device: Device
+    ground: LiveGround
+    releases: Releases
+    contact: Contact
     updater: Updater
     twin: Twin
 
@@ -178,6 +190,7 @@ def compose(
         network.vouch,
     )
     messages.outbox.on_added = uplink.wake
+    work.contact.connected = lambda: uplink.is_connected
     inbox = Inbox(
         config.state_dir,
         identity,
@@ -262,12 +275,19 @@ def _work(
         network.keys, identity.device, config.state_dir / "secrets", config.run_dir / "fleet-secrets"
     )
     device = Device(config, store, launcher, clock, messages.keep, vault)
+    slots = Slots(config.state_dir)
+    releases = Releases(slots, journal, store, install)
+    contact = Contact()
     fetcher = TrustedFetcher(network.vouch, network.downloader)
-    updater = Updater(device, journal, store, fetcher, clock, config.limits)
+    ground = LiveGround(device, store, fetcher, config.limits, releases, contact)
+    deadlines = Deadlines(
+        fetch_s=config.limits.fetch_deadline_s, swap_s=config.limits.switch_deadline_s + SWAP_MARGIN_S
+    )
+    updater = Updater(journal, ground, slots, clock, deadlines, identity.device)
     network.downloader.trouble = network.vouch.trouble = updater.trouble
     twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version())
     device.on_change = twin.changed
-    return Work(journal, store, device, updater, twin)
+    return Work(journal, store, device, ground, releases, contact, updater, twin)
 
 
 def _figures(

@@ -28,8 +28,8 @@ from agent.notify import Notifier
 from agent.reload import reload
 from agent.supervise import TICK_S
 from wire.errors import WireError
+from wire.phase import Phase
 from wire.reasons import Reason
-from wire.reported import Phase
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +58,21 @@ class Agent:
         self._clock = clock
         self._stopped = asyncio.Event()
         self._ready = False
+        self.starts_anew = False
+        """Whether it has ended for the launcher to start the release that is current now."""
         self._parts = compose(config, identity, clock, environment, launcher)
         self._http = HttpServer(config.http_host, config.http_port)
         self._parts.work.device.on_tick = self._tick
         self._parts.work.updater.on_phase = self._phase_changed
+        self._parts.work.releases.on_restart = self._start_anew
         self._parts.uplink.on_change = self._tell_status
 
     def stop(self) -> None:
         """End in good order."""
+        self._stopped.set()
+
+    def _start_anew(self) -> None:
+        self.starts_anew = True
         self._stopped.set()
 
     def reload(self, read: Callable[[], Config]) -> None:
@@ -167,6 +174,7 @@ class Agent:
     def _tick(self, at_mono: float) -> None:
         self._parts.work.twin.tick(at_mono)
         self._parts.figures.strain.tick(at_mono)
+        self._parts.work.ground.tick(at_mono)
         if not self._ready:
             self._ready = True
             self._parts.notifier.ready(self._summary())
@@ -236,22 +244,23 @@ async def serve(
     clock: Clock,
     environment: Mapping[str, str],
     read: Callable[[], Config] | None = None,
-) -> None:
+) -> bool:
     """Run an agent until SIGTERM or SIGINT, once this device has an identity. SIGHUP has `read` read the configuration again; the watchdog's SIGABRT, and a crash of
-    native code, leave the stack of every thread on stderr.
+    native code, leave the stack of every thread on stderr. Whether the launcher is to start another release now.
 
     :raises AgentError, OSError: the agent cannot work here
     """
     faulthandler.enable()
     identity = identities.load(config.state_dir) or await _enrolled(config, clock, environment)
     if identity is None:
-        return
+        return False
     agent = Agent(config, identity, clock, environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
     loop.add_signal_handler(signal.SIGHUP, agent.reload, read or (lambda: config))
     await agent.run()
+    return agent.starts_anew
 
 
 async def _enrolled(config: Config, clock: Clock, environment: Mapping[str, str]) -> Identity | None:

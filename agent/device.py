@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from agent import reconcile
 from agent.backoff import Backoff, Budget
 from agent.blindness import CameraLedger
 from agent.child import Launcher
@@ -29,6 +32,7 @@ from agent.vault import Vault
 from wire import local
 from wire.desired import Desired
 from wire.names import is_name
+from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ LEDGER_FILE = "blindness.json"
 LEDGER_RUN_S = 2.0
 LEDGER_STATE_S = 300.0
 """The books are written often to the run directory (a tmpfs) and seldom to flash."""
+
+RESERVE_SHARE = 0.15
+"""So much of the memory stays available where former engines are kept while a new revision is on probation."""
 
 
 class Device:
@@ -142,6 +149,34 @@ class Device:
         for unit in units:
             if isinstance(unit, PipelineUnit):
                 unit.clear()
+
+    def spare_memory(self) -> bool:
+        """Whether engines may stay in memory that nothing uses just now."""
+        memory = psutil.virtual_memory()
+        return bool(memory.available >= RESERVE_SHARE * memory.total)
+
+    async def end_idle_engines(self, needed: Layout) -> None:
+        """End the engines that this layout does not have."""
+        engines = [self.engines.pop(key) for key in list(self.engines) if key not in needed.engines]
+        await self.end(*engines)
+        for engine in engines:
+            engine.socket.unlink(missing_ok=True)
+
+    async def force(self, layout: Layout, revision: int) -> None:
+        """Have this layout run, whatever state everything is in: what is not needed ends, the rest starts anew with what it has there."""
+        plan = reconcile.plan(self.layout, layout)
+        for engine in plan.engine_starts:
+            self.engines[engine.key] = self.start_engine(engine)
+        for spec in plan.switches:
+            self.pipelines[spec.name].restart_with(spec, revision, Reason.SWITCH_FAILED)
+        replaced = [self.pipelines.pop(s.name) for s in plan.starts if s.name in self.pipelines]
+        stopped = [self.pipelines.pop(name) for name in plan.stops]
+        await self.end(*replaced, *stopped)
+        for former in replaced:
+            self._books[former.spec.name] = former.ledger
+        for spec in plan.starts:
+            self.pipelines[spec.name] = self.start_pipeline(spec, revision, held=False)
+        await self.end_idle_engines(layout)
 
     def ease(self, relief: Relief) -> None:
         """Have every camera work on this share of its frames."""

@@ -134,3 +134,11 @@ def make_directories(path: Path, mode: int = 0o755, *, disk: Disk = DISK) -> Non
     make_directories(path.parent, mode, disk=disk)
     disk.make_directory(path, mode)
     disk.sync_directory(path.parent)
+
+
+def sweep(directory: Path, *, disk: Disk = DISK) -> int:
+    """Delete the half-made files that killed processes left in a directory; how many. For the one process that owns it."""
+    left = [path for path in directory.glob(".*.part") if path.is_symlink() or path.is_file()]
+    for path in left:
+        disk.remove(path)
+    return len(left)

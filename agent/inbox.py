@@ -14,9 +14,9 @@ from agent.download import Progress, what_is_wrong
 from agent.errors import AgentError, ArtifactRefused, Refused
 from agent.files import DISK, Disk, write_atomic
 from agent.identity import Identity
-from agent.journal import Journal
 from agent.store import Store
 from agent.trust import Gate
+from agent.update.journal import Journal
 from agent.vouch import Vouch
 from wire.bundle import FILE, OBJECTS, Bundle, decode
 from wire.desired import Desired

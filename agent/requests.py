@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.apply import Updater
 from agent.clock import Clock
 from agent.commands import Handler
 from agent.device import Device
@@ -13,6 +12,7 @@ from agent.health.report import HealthReport
 from agent.outgoing import Outgoing
 from agent.snapshots import fleet_snapshot
 from agent.twin import Twin
+from agent.update.updater import Updater
 from wire.reasons import Reason
 
 
@@ -43,6 +43,8 @@ class Requests:
             "ping": self._ping,
             "report": self._report,
             "restart-camera": self._restart_camera,
+            "update-cancel": self._cancel,
+            "quarantine-clear": self._clear_quarantine,
             "snapshot": lambda arguments: fleet_snapshot(self._device, arguments),
         }
 
@@ -53,6 +55,22 @@ class Requests:
         self._out.health(self._health.read())
         self._twin.tell(again=True)
         return {"revision": self._updater.status.revision}
+
+    def _cancel(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        revision = arguments.get("revision")
+        if revision is not None and (not isinstance(revision, int) or isinstance(revision, bool)):
+            raise Refused(Reason.INVALID_FIELD, "revision: a number is expected")
+        return {"revision": self._updater.cancel(revision)}
+
+    def _clear_quarantine(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        digests = arguments.get("digests")
+        if isinstance(digests, str):
+            digests = [digests]
+        if digests is not None and not (
+            isinstance(digests, list) and all(isinstance(d, str) for d in digests)
+        ):
+            raise Refused(Reason.INVALID_FIELD, "digests: a list of digests, or nothing for all")
+        return {"cleared": self._updater.clear_quarantine(digests)}
 
     def _restart_camera(self, arguments: dict[str, Any]) -> dict[str, Any]:
         camera = arguments.get("camera")

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from agent.download import Progress
 from agent.errors import ArtifactRefused
-from agent.files import DISK, Disk, make_directories
+from agent.files import DISK, Disk
+from agent.objects import Entry, Objects
 from wire import manifest
 from wire.errors import WireError
 from wire.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -53,20 +54,16 @@ class Store:
 
     def __init__(self, state_dir: Path, disk: Disk = DISK, quota_bytes: int = 0) -> None:
         """`quota_bytes` 0 is no quota."""
-        self._disk = disk
         self._quota_bytes = quota_bytes
-        self._objects = state_dir / "objects" / "sha256"
-        self._models = state_dir / "models"
-        for directory in (self._objects, self._models):
-            make_directories(directory, disk=disk)
+        self._on_disk = Objects(state_dir, disk)
 
     def object_path(self, digest: str) -> Path:
         """Where the object is, or would be."""
-        return self._objects / digest.removeprefix("sha256:")
+        return self._on_disk.object_path(digest)
 
     def model_path(self, digest: str) -> Path:
         """The checked-out package of a model."""
-        return self._models / digest.removeprefix("sha256:")
+        return self._on_disk.model_path(digest)
 
     async def fetch_workflow(self, digest: str, fetcher: Fetcher) -> Path:
         """:raises ArtifactRefused: it cannot be had"""
@@ -76,18 +73,22 @@ class Store:
         return path
 
     async def fetch_model(
-        self, digest: str, fetcher: Fetcher, progress: Callable[[int, int], None] | None = None
+        self,
+        digest: str,
+        fetcher: Fetcher,
+        progress: Callable[[int, int], None] | None = None,
+        kind: Kind = "model",
     ) -> Path:
-        """Fetch what is missing of a model and check it out; `progress` gets bytes done and bytes in all.
+        """Fetch what is missing of a model or a release and check it out; `progress` gets bytes done and bytes in all.
 
         :raises ArtifactRefused: it cannot be had
         """
         path = self.model_path(digest)
         if path.exists():
             return path
-        files = await self._manifest(digest, fetcher)
+        files = await self._manifest(kind, digest, fetcher)
         missing = (e for e in files.files if not self.object_path(e.sha256).exists())
-        self._check_quota("model", digest, sum(entry.size for entry in missing))
+        self._check_quota(kind, digest, sum(entry.size for entry in missing))
         told = progress or (lambda _done, _total: None)
         done = 0
         for entry in files.files:
@@ -102,13 +103,13 @@ class Store:
                     progress=lambda count, base=base: told(base + count, files.total_bytes),  # type: ignore[misc]
                 )
             done += entry.size
-        self._check_out(files, path)
+        self._check_out(digest, files)
         return path
 
-    async def _manifest(self, digest: str, fetcher: Fetcher) -> Manifest:
+    async def _manifest(self, kind: Kind, digest: str, fetcher: Fetcher) -> Manifest:
         path = self.object_path(digest)
         if not path.exists():
-            await self._fetch_vouched("model", digest, path, fetcher, MAX_MANIFEST_BYTES)
+            await self._fetch_vouched(kind, digest, path, fetcher, MAX_MANIFEST_BYTES)
         return self._read_manifest(digest)
 
     async def _fetch_vouched(
@@ -129,7 +130,7 @@ class Store:
         """:raises ArtifactRefused: the store would be larger than it may be"""
         if not self._quota_bytes:
             return
-        used = sum(path.stat().st_size for path in self._objects.iterdir())
+        used = self._on_disk.used_bytes()
         if used + more_bytes > self._quota_bytes:
             raise ArtifactRefused(
                 Reason.STORE_QUOTA,
@@ -146,44 +147,25 @@ class Store:
                 f"{digest[:19]} is no manifest of a model: {e}; upload the model again",
             ) from e
 
-    def _check_out(self, files: Manifest, path: Path) -> None:
-        part = path.with_name(path.name + ".part")
+    def _check_out(self, digest: str, files: Manifest) -> None:
+        entries = [Entry(entry.path, entry.sha256, entry.size) for entry in files.files]
         try:
-            self._disk.remove_tree(part)
-            self._disk.make_directory(part)
-            for entry in files.files:
-                target = part / entry.path
-                make_directories(target.parent, disk=self._disk)
-                self._disk.link(self.object_path(entry.sha256), target)
-            for directory in {part, *(p for p in part.rglob("*") if p.is_dir())}:
-                self._disk.sync_directory(directory)
-            self._disk.replace(part, path)
-            self._disk.sync_directory(path.parent)
+            self._on_disk.check_out(digest, entries)
         except OSError as e:
-            self._disk.remove_tree(part)
-            raise ArtifactRefused(Reason.DISK_FULL, f"model cannot be checked out to {path}: {e}") from e
+            raise ArtifactRefused(
+                Reason.DISK_FULL, f"model cannot be checked out to {self.model_path(digest)}: {e}"
+            ) from e
 
     def collect(self, keep: Iterable[str]) -> int:
-        """Delete every model and object that none of the digests needs; the number deleted. Parts of downloads go too."""
-        needed = set(keep)
-        models = {digest for digest in needed if self.model_path(digest).exists()}
-        objects = {digest.removeprefix("sha256:") for digest in needed | self._files_of(models)}
-        kept_models = {digest.removeprefix("sha256:") for digest in models}
-        gone = 0
-        for path in self._models.iterdir():
-            if path.name not in kept_models:
-                self._disk.remove_tree(path)
-                gone += 1
-        for path in self._objects.iterdir():
-            if path.name not in objects:
-                self._disk.remove(path)
-                gone += 1
+        """Delete every model and object that none of the digests needs; the number deleted. Parts of downloads go too.
+
+        :raises OSError: the disk fails
+        :raises ArtifactRefused: a manifest that is needed cannot be read
+        """
+        try:
+            gone = self._on_disk.collect(keep)
+        except ValueError as e:
+            raise ArtifactRefused(Reason.ARTIFACT_CORRUPT, str(e)) from e
         if gone:
             log.info("store cleared of what is not needed", extra={"deleted": gone})
         return gone
-
-    def _files_of(self, models: Iterable[str]) -> set[str]:
-        found: set[str] = set()
-        for digest in models:
-            found |= {entry.sha256 for entry in self._read_manifest(digest).files}
-        return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from agent.device import Device
 from agent.engines import EngineUnit
@@ -28,7 +28,7 @@ FIGURES_S = 5.0
 
 
 class Candidates:
-    """`prepare`, then either `commit` or `abandon`."""
+    """`prepare`, then `abandon`; or `switch` and, where `current` could be written, `settle`, otherwise `go_back` and `abandon`."""
 
     def __init__(self, device: Device, plan: Plan, revision: int) -> None:
         self._device = device
@@ -39,6 +39,16 @@ class Candidates:
         self._starts: dict[str, PipelineUnit] = {}
         self._switches: dict[str, PipelineSpec] = {}
         self._former: dict[str, tuple[PipelineSpec, int]] = {}
+
+    @property
+    def engines(self) -> Mapping[str, EngineUnit]:
+        """The engines that are not among those that serve, by key."""
+        return self._engines
+
+    @property
+    def switches(self) -> Mapping[str, PipelineSpec]:
+        """What the pipelines that keep their process are to become, by name."""
+        return self._switches
 
     async def prepare(self, deadline_s: float) -> None:
         """Have everything new ready beside the old.
@@ -108,7 +118,7 @@ class Candidates:
             self._device.pipelines[name].restart_with(spec, revision, Reason.SWITCH_FAILED)
 
     async def settle(self) -> None:
-        """After the commit: candidates take their places, what is not needed any more ends."""
+        """The switch holds: candidates take their places. Engines that nothing uses any more stay until `Device.end_idle_engines`."""
         device = self._device
         device.engines |= self._engines
         gone: list[EngineUnit | PipelineUnit] = []
@@ -124,10 +134,6 @@ class Candidates:
         with contextlib.suppress(asyncio.TimeoutError):
             drains = [device.pipelines[name].until_drained(self._ticket) for name in self._switches]
             await asyncio.wait_for(asyncio.gather(*drains), DRAIN_S)
-        engines = [device.engines.pop(key) for key in self._plan.engine_stops]
-        await device.end(*engines)
-        for engine in engines:
-            engine.socket.unlink(missing_ok=True)
 
     def _too_late(self, deadline_s: float) -> UpdateRefused:
         problems = []

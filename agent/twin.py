@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from agent.apply import Status
 from agent.clock import Clock
 from agent.device import Device
 from agent.engines import EngineUnit
 from agent.pipelines import PipelineUnit
+from agent.update.status import Status
 from wire.desired import Desired
 from wire.reasons import Reason
 from wire.redact import redact
@@ -58,7 +59,7 @@ class Twin:
     def reported(self) -> Reported:
         """The document as of now."""
         status = self._status()
-        objects = self._objects(status.running) if status.running else {}
+        objects: dict[str, Any] = self._objects(status.running) if status.running else {}
         return Reported(
             revision=status.revision,
             offered=status.offered,
@@ -69,6 +70,7 @@ class Twin:
             progress=status.progress,
             agent_version=self._version,
             swaps=status.swaps,
+            update=status.report,
             **objects,
         )
 
@@ -136,8 +138,8 @@ class Twin:
 
 
 def engine_of(device: Device, digest: str) -> EngineUnit | None:
-    """The engine that serves a model."""
-    return next((unit for unit in device.engines.values() if digest in unit.spec.digests), None)
+    """The engine that serves a model; the newest where an older one is kept in reserve."""
+    return next((unit for unit in reversed(device.engines.values()) if digest in unit.spec.digests), None)
 
 
 def _pipeline(unit: PipelineUnit) -> tuple[str, str | None, str]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 
-from agent.apply import Updater
 from agent.backoff import Backoff
 from agent.clock import Clock
 from agent.commands import Commands
@@ -25,7 +24,6 @@ from agent.courier import Courier
 from agent.errors import AgentError, Disconnected
 from agent.exchange import Exchange
 from agent.identity import Identity
-from agent.journal import Journal
 from agent.link import Link
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
@@ -34,6 +32,8 @@ from agent.routes import Routes
 from agent.tls import Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
+from agent.update.journal import Journal
+from agent.update.updater import Updater
 from agent.vouch import Vouch
 from wire import envelope
 from wire.errors import WireError

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
-from wire import dsse, source
+from wire import dsse, source, windows
 from wire.camera import ActiveHours, Care, Clips, Deadlines, PictureChecks, Privacy
 from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
@@ -19,6 +19,7 @@ from wire.names import Digest, Name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
 from wire.redact import redact
+from wire.update import Update
 
 PAYLOAD_TYPE = "application/vnd.outrider.desired+json"
 
@@ -102,6 +103,13 @@ class Pipeline(Doc):
 class Settings(Doc):
     health_s: float = Field(default=30.0, ge=1.0, le=3600.0)
     prepare_deadline_s: float = Field(default=120.0, ge=1.0, le=86400.0)
+    update: Update = Update()
+
+
+class Release(Doc):
+    """The agent's own release: the digest of a manifest of wheels."""
+
+    digest: Digest
 
 
 class Desired(Doc):
@@ -119,13 +127,14 @@ class Desired(Doc):
     secrets: dict[Name, str] = Field(default_factory=dict, max_length=256)
     """Name → a secret sealed to the device (`wire.sealed`)."""
     settings: Settings = Settings()
+    agent: Release | None = None
+    """The release the agent is to run; without one it stays what it is."""
 
     @property
     def digests(self) -> frozenset[str]:
         """Every artifact this state needs on the device."""
-        return frozenset(m.digest for m in self.models.values()) | frozenset(
-            w.digest for w in self.workflows.values()
-        )
+        objects = [m.digest for m in self.models.values()] + [w.digest for w in self.workflows.values()]
+        return frozenset(objects + ([self.agent.digest] if self.agent else []))
 
 
 def problems(desired: Desired) -> list[Problem]:
@@ -140,6 +149,7 @@ def problems(desired: Desired) -> list[Problem]:
         for name, camera in desired.cameras.items()
         if source.kind_of(camera.source) is None
     ]
+    found += _window_problems(desired.settings.update)
     taken: dict[str, str] = {}
     for name, pipeline in desired.pipelines.items():
         at = f"pipelines.{name}"
@@ -158,6 +168,24 @@ def problems(desired: Desired) -> list[Problem]:
                 )
             )
     return found
+
+
+def _window_problems(update: Update) -> Iterable[Problem]:
+    for index, window in enumerate(update.windows):
+        at = f"settings.update.windows.{index}"
+        plain = window.to_json()
+        try:
+            windows.check(plain)
+        except ValueError as e:
+            yield Problem(at, Reason.INVALID_FIELD, str(e))
+            continue
+        if update.jitter_s >= windows.length_s(plain):
+            yield Problem(
+                at,
+                Reason.INVALID_FIELD,
+                f"is open for {windows.length_s(plain):.0f} s, and jitter_s is {update.jitter_s:.0f}",
+                expected="a jitter shorter than each window",
+            )
 
 
 def _reference(path: str, name: str, known: Mapping[str, object], kind: str) -> Iterable[Problem]:

@@ -139,6 +139,14 @@ class Reason(str, Enum):
     # updates
     PREPARE_TIMEOUT = "prepare-timeout"
     SWITCH_FAILED = "switch-failed"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+    WINDOW_MISSED = "window-missed"
+    PROBATION_TIMEOUT = "probation-timeout"
+    PROBATION_FAILED = "probation-failed"
+    STARTS_WITHOUT_COMMIT = "starts-without-commit"
+    CONTACT_LOST = "contact-lost"
+    RELEASE_FAILED = "release-failed"
     INTERNAL = "internal"
 
     @property
@@ -267,5 +275,16 @@ TEXTS: dict[Reason, str] = {
     Reason.IN_USE: "Something still needs it. Remove what the problems name first.",
     Reason.PREPARE_TIMEOUT: "The new revision could not be made ready in time; the old one keeps serving.",
     Reason.SWITCH_FAILED: "The pipelines could not take over the new revision; the old one keeps serving.",
+    Reason.QUARANTINED: "This model, workflow or release was rolled back on the device before. Publish another, or let it in again: "
+    "`outrider agent quarantine clear`.",
+    Reason.CANCELLED: "The update was cancelled by an operator; what served keeps serving.",
+    Reason.WINDOW_MISSED: "No maintenance window was open, or an application held its lock, until the update's deadline. Check the "
+    "windows, the device's clock and time zone, then publish again.",
+    Reason.PROBATION_TIMEOUT: "The new revision ran, but its probation came to no verdict in time; the device went back.",
+    Reason.PROBATION_FAILED: "The new revision ran worse than the one before it on this device, which went back by itself. The message "
+    "names the gate, the figure and the limit.",
+    Reason.STARTS_WITHOUT_COMMIT: "The device started again and again without the new revision being committed; it went back.",
+    Reason.CONTACT_LOST: "After this change the device could not reach its control plane any more, so it took the change back.",
+    Reason.RELEASE_FAILED: "The agent's new release could not be installed or did not start; the one before it runs.",
     Reason.INTERNAL: "An error inside Outrider. Please report it with the diagnostic bundle.",
 }

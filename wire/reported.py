@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
 from pydantic import Field
 
 from wire.doc import Doc
-
-
-class Phase(str, Enum):
-    """The phases of an update (one device, one revision)."""
-
-    IDLE = "IDLE"
-    OFFERED = "OFFERED"
-    VERIFIED = "VERIFIED"
-    FETCHING = "FETCHING"
-    STAGED = "STAGED"
-    WAIT_WINDOW = "WAIT_WINDOW"
-    PREPARE = "PREPARE"
-    SHADOW = "SHADOW"
-    SWAPPING = "SWAPPING"
-    PROBATION = "PROBATION"
-    COMMITTED = "COMMITTED"
-    REJECTED = "REJECTED"
-    ROLLING_BACK = "ROLLING_BACK"
-    ROLLED_BACK = "ROLLED_BACK"
+from wire.phase import Phase
 
 
 class ObjectState(Doc):
@@ -51,6 +32,14 @@ class SwapFigures(Doc):
     frame_period_ms: float | None = None
 
 
+class UpdateReport(Doc):
+    """What came of the phases of the newest update, by the phase's name in small letters: a note, figures, or the broken `gate` with its
+    figure and limit. `quarantined`: the digests that this device does not take."""
+
+    phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    quarantined: tuple[str, ...] = ()
+
+
 class Reported(Doc):
     """The reported state. `revision` runs; `offered` is the newest seen, with its phase and what is wrong with it."""
 
@@ -67,6 +56,7 @@ class Reported(Doc):
     workflows: dict[str, ObjectState] = Field(default_factory=dict)
     pipelines: dict[str, ObjectState] = Field(default_factory=dict)
     swaps: tuple[SwapFigures, ...] = ()
+    update: UpdateReport = UpdateReport()
 
 
 class Connection(Doc):

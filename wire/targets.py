@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["model", "workflow"]
-KINDS: tuple[Kind, ...] = ("model", "workflow")
+Kind = Literal["model", "workflow", "release"]
+KINDS: tuple[Kind, ...] = ("model", "workflow", "release")
 DIGITS = "0123456789abcdef"
 STATE_ROLE = "state"
 MAX_ROOT_BYTES = 512_000

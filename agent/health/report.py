@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.apply import Status
 from agent.clock import Clock
 from agent.device import Device
 from agent.health.host import HostFigures
@@ -14,6 +13,7 @@ from agent.health.nvidia import Gpus
 from agent.outbox import Figures
 from agent.pipelines import PipelineUnit
 from agent.twin import engine_of
+from agent.update.status import Status
 from wire.health import (
     BlindNow,
     CameraFault,

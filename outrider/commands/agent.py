@@ -90,8 +90,23 @@ def _run(config: Any, arguments: argparse.Namespace) -> int:
     logs.set_up(config.log_format, config.log_level)
     config.make_directories()
     clock = SystemClock(assume_synced=config.clock_synced)
-    asyncio.run(daemon.serve(config, clock, os.environ, lambda: _config(arguments)))
+    if asyncio.run(daemon.serve(config, clock, os.environ, lambda: _config(arguments))):
+        from agent import launcher
+
+        launcher.main(["run", *_given(arguments, config)])
     return 0
+
+
+def _given(arguments: argparse.Namespace, config: Any) -> list[str]:
+    """The arguments of `run` as they were given; the state directory in any case."""
+    given = ["--state-dir", str(config.state_dir)]
+    if arguments.config is not None:
+        given += ["--config", str(arguments.config)]
+    if arguments.run_dir is not None:
+        given += ["--run-dir", str(arguments.run_dir)]
+    if arguments.http_port is not None:
+        given += ["--http-port", str(arguments.http_port)]
+    return given
 
 
 def _enroll(config: Any, arguments: argparse.Namespace) -> int:

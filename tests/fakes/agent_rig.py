@@ -137,7 +137,7 @@ class Rig:
             "models": {"m": {"digest": model}},
             "workflows": {"w": {"digest": workflow}},
             "pipelines": {"p": {"camera": "door", "workflow": "w", "models": {"any/1": "m"}}},
-            "settings": {"health_s": 1.0, **settings},
+            "settings": {"health_s": 1.0, "update": {"probation_s": 0.2}, **settings},
         }
 
     def get(self, path: str) -> httpx.Response:

@@ -17,10 +17,10 @@ from agent.errors import ArtifactRefused, Refused, Transient
 from agent.files import DISK, Disk
 from agent.identity import Identity
 from agent.inbox import OUTCOME, Inbox
-from agent.journal import Journal
 from agent.metadata import Metadata
 from agent.store import Store
 from agent.trust import Gate
+from agent.update.journal import Journal
 from agent.vouch import Vouch
 from tests.fakes.power_cut import CutDisk, Left, PowerCut
 from tests.fakes.repository import DAY_S, Repository

@@ -11,14 +11,13 @@ import pytest
 
 from agent import identity
 from agent.files import Disk, link_atomic, make_directories, write_atomic
-from agent.journal import Journal
 from agent.keys import FileKeys
 from agent.store import Store
+from agent.update.journal import Document, Journal
 from tests.fakes.power_cut import CutDisk, Left, PowerCut
-from wire.desired import Desired
 from wire.enrol import Broker
 from wire.manifest import FileEntry, Manifest, digest_of
-from wire.reported import Phase
+from wire.phase import Phase
 
 
 def every_cut(
@@ -86,20 +85,22 @@ def test_a_link_and_a_directory_below_a_new_one_are_there_or_not(tmp_path: Path)
 
 
 def test_the_journal_runs_the_old_revision_or_the_new(tmp_path: Path) -> None:
-    def document(revision: int) -> Desired:
-        return Desired(device="d", revision=revision, issued_at=1.0)
+    def document(revision: int) -> Document:
+        return Document(revision, json.dumps({"revision": revision}).encode())
 
     def prepare(place: Path) -> None:
         journal = Journal(place)
         journal.accept(document(1), 1.0)
-        journal.set_current(1)
+        journal.point(1)
+        journal.commit(1, 1.0)
         journal.close()
 
     def work(place: Path, disk: Disk) -> None:
         journal = Journal(place, disk)
         try:
             journal.accept(document(2), 2.0)
-            journal.set_current(2)
+            journal.point(2)
+            journal.commit(2, 2.0)
             journal.forget()
         finally:
             journal.close()

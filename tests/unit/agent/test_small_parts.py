@@ -1,4 +1,4 @@
-"""Back-off, configuration, identity, journal, notifier, files, logs."""
+"""Back-off, configuration, identity, notifier, files, logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from agent.backoff import Backoff
 from agent.commands import Commands
 from agent.errors import ConfigRefused, Degraded
 from agent.intake import Intake
-from agent.journal import Journal, Outcome
 from agent.keys import FileKeys
 from agent.notify import Notifier
 from agent.trust import Gate, SignedNonsense
@@ -28,7 +27,6 @@ from wire.enrol import Broker, EnrolResponse
 from wire.errors import Malformed, NotTrusted
 from wire.local import Event
 from wire.reasons import Reason
-from wire.reported import Phase
 
 
 def test_the_back_off_doubles_to_its_limit_with_jitter_below() -> None:
@@ -102,43 +100,6 @@ def test_the_devices_keys_are_made_once_and_are_private(tmp_path: Path) -> None:
 
 def document(revision: int, **parts: object) -> Desired:
     return Desired.model_validate({"device": "d1", "revision": revision, "issued_at": 0.0, **parts})
-
-
-def test_the_journal_remembers_across_a_restart(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    assert (journal.highest(), journal.current(), journal.outcome()) == (0, None, None)
-    journal.accept(document(7), 1.0)
-    journal.note(Outcome(7, Phase.FETCHING), 2.0)
-    journal.close()
-    again = Journal(tmp_path)
-    unfinished = again.unfinished()
-    assert unfinished is not None
-    assert (again.highest(), unfinished.revision) == (7, 7)
-    again.set_current(7)
-    again.note(Outcome(7, Phase.COMMITTED), 3.0)
-    assert again.unfinished() is None
-    current = again.current()
-    assert current is not None
-    assert current.revision == 7
-    again.close()
-
-
-def test_the_journal_keeps_two_committed_revisions_and_forgets_the_rest(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    for revision in (1, 2, 3, 4):
-        journal.accept(document(revision), 0.0)
-        if revision < 4:
-            journal.set_current(revision)
-            journal.note(Outcome(revision, Phase.COMMITTED), 0.0)
-        else:
-            journal.note(Outcome(4, Phase.REJECTED, "expired", "m", ({"path": "x"},)), 0.0)
-    journal.forget()
-    assert sorted(path.stem for path in (tmp_path / "revisions").glob("*.json")) == ["2", "3", "4"]
-    assert [kept.revision for kept in journal.kept()][:2] == [3, 2]
-    outcome = journal.outcome()
-    assert outcome is not None
-    assert outcome.problems == ({"path": "x"},)
-    journal.close()
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
