@@ -152,8 +152,9 @@ def test_warnings_name_the_keys_that_are_still_here(office: Office, clock: Still
         "targets",
         "models",
         "workflows",
+        "releases",
     ]
-    office.take_away("root", "targets", "models", "workflows")
+    office.take_away("root", "targets", "models", "workflows", "releases")
     assert office.trust.status()["warnings"] == []
     shown = {role["role"]: [key["online"] for key in role["keys"]] for role in office.trust.status()["roles"]}
     assert (shown["root"], shown["timestamp"], shown["state"]) == ([False], [True], [True])
