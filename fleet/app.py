@@ -19,6 +19,7 @@ from fleet.api import (
     problems,
     records,
     registry,
+    rollouts,
     tokens,
     trust,
 )
@@ -47,6 +48,7 @@ def make_app(plane: Plane) -> FastAPI:
         clips,
         registry,
         catalogue,
+        rollouts,
         trust,
         bundle,
         people,

@@ -20,6 +20,7 @@ import httpx
 
 from fleet import shapes
 from fleet.errors import FleetError, Refused, Transient
+from fleet.rollout.remote import RemoteRollouts
 from wire import sealed
 from wire.bundle import Bundle
 from wire.doc import read
@@ -80,6 +81,8 @@ class Client:
             transport=transport,
             verify=_trusting(access.authority) if access.url.startswith("https") else True,
         )
+
+        self.rollouts = RemoteRollouts(self._call, self._all)
 
     def __enter__(self) -> Client:
         return self

@@ -45,6 +45,7 @@ DAY_S = 86400.0
 
 Unsigned = Callable[[Iterable[tuple[str, str]]], set[str]]
 """Of these (kind, digest), the digests that no trust metadata vouches for."""
+Also = Callable[[Session, DesiredRevision], None]
 Publish = Callable[[str, bytes], Awaitable[None]]
 """Publishes retained, acknowledged; raises Transient where the broker is away."""
 
@@ -93,15 +94,21 @@ class DesiredStates:
             return list(session.scalars(query.order_by(DesiredRevision.revision.desc()).limit(limit)))
 
     async def set(
-        self, device: str, wanted: object, actor: str, above: int | None = None
+        self,
+        device: str,
+        wanted: object,
+        actor: str,
+        above: int | None = None,
+        also: Also = lambda _session, _row: None,
     ) -> tuple[DesiredRevision, bool]:
-        """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen.
+        """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen; `also` is done in
+        the same transaction.
 
         :raises Refused: with every problem of the document
         :raises Overtaken: another revision came in between
         :raises NotFound: no such device
         """
-        row = await asyncio.to_thread(self._store, device, wanted, actor, above)
+        row = await asyncio.to_thread(self._store, device, wanted, actor, above, also)
         try:
             await self.publish(device)
         except Transient as e:
@@ -109,7 +116,9 @@ class DesiredStates:
             return row, False
         return row, True
 
-    def _store(self, device: str, wanted: object, actor: str, above: int | None) -> DesiredRevision:
+    def _store(
+        self, device: str, wanted: object, actor: str, above: int | None, also: Also
+    ) -> DesiredRevision:
         at = self._clock.wall()
         with self._database.write() as session:
             if session.get(Device, device) is None:
@@ -127,6 +136,7 @@ class DesiredStates:
             row = self._signed_row(_with_secrets(session, document), actor)
             session.add(row)
             audit.record(session, at, actor, "desired.set", device, revision=document.revision)
+            also(session, row)
         return row
 
     def _check_vouched(self, document: desired.Desired) -> None:

@@ -41,6 +41,8 @@ from fleet.objects import Objects, open_objects
 from fleet.references import resolve
 from fleet.registry import Registry
 from fleet.replicas import Alone, Replica
+from fleet.rollout.desk import Rollouts
+from fleet.rollout.runner import Runner
 from fleet.roster import Roster
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
@@ -111,6 +113,7 @@ class Plane:
             self.trust.repository.unsigned,
         )
         self.bundles = Bundles(fleet, self.database, self.trust.repository)
+        self.rollouts = Rollouts(self.database, seams.clock)
         self.secrets = Secrets(self.database, seams.clock)
         self.commands = Commands(
             fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
@@ -142,6 +145,9 @@ class Plane:
         )
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
+        self._runner = Runner(
+            self.database, self.desired, seams.clock, lambda: self.replica.leads, self.replica.check
+        )
         self._running = AsyncExitStack()
 
     def _make_replica(self, client_id: str, subscriptions: tuple[str, ...]) -> Alone | Replica:
@@ -174,6 +180,7 @@ class Plane:
             stack.callback(self.replica.release)
             stack.push_async_callback(_cancel, asyncio.create_task(self.replica.run(), name="replica"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self._runner.run(), name="rollouts"))
             self._running = stack.pop_all()
         return self
 

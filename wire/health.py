@@ -87,6 +87,16 @@ class Relief(Doc):
     reason: str
 
 
+class SightHealth(Doc):
+    """What the models have found since the binding at work took over: `asked` frames, of them `empty` without a detection;
+    detections by confidence (`scores`, equal bins from 0 to 1) and by class. Only of tasks that know detections or classes."""
+
+    asked: int = 0
+    empty: int = 0
+    scores: tuple[int, ...] = ()
+    classes: dict[str, int] = Field(default_factory=dict)
+
+
 class CameraHealth(Doc):
     """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight.
 
@@ -124,6 +134,7 @@ class CameraHealth(Doc):
     rss_bytes: int = 0
     models: dict[str, str] = Field(default_factory=dict)
     workflow: str | None = None
+    sight: SightHealth | None = None
 
 
 class ModelHealth(Doc):

@@ -14,6 +14,7 @@ from agent.outbox import Figures
 from agent.pipelines import PipelineUnit
 from agent.twin import engine_of
 from agent.update.status import Status
+from wire import local
 from wire.health import (
     BlindNow,
     CameraFault,
@@ -22,6 +23,7 @@ from wire.health import (
     ModelHealth,
     OutboxHealth,
     Relief,
+    SightHealth,
     SinkHealth,
     StepHealth,
 )
@@ -144,4 +146,13 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
         rss_bytes=unit.keeper.rss_bytes,
         models=stats.models if stats else {},
         workflow=stats.workflow_digest if stats else unit.spec.workflow_digest,
+        sight=_sight(stats.sight if stats else None),
+    )
+
+
+def _sight(sight: local.Sight | None) -> SightHealth | None:
+    if sight is None or not sight.counted:
+        return None
+    return SightHealth(
+        asked=sight.asked, empty=sight.empty, scores=tuple(sight.scores), classes=dict(sight.classes)
     )

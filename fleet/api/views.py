@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fleet import shapes
 from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
+from fleet.rollout import decision
+from fleet.rollout.plan import CANARY
+from fleet.rollout.state import Member
+from fleet.rollout.store import Rollout
+from fleet.rollout.tables import RolloutNote, RolloutRow
 from fleet.tables import (
     Alias,
     ApiToken,
@@ -218,3 +224,49 @@ def audit(row: AuditRow) -> shapes.AuditView:
         "after": row.after,
         "hash": row.hash,
     }
+
+
+def rollout_row(row: RolloutRow, devices: dict[str, int]) -> shapes.RolloutView:
+    return {
+        "name": row.name,
+        "phase": row.phase,
+        "wave": row.wave + 1,
+        "waves": len(row.plan["waves"]) if "waves" in row.plan else len(CANARY),
+        "since": row.since,
+        "judged": row.judged,
+        "created_by": row.created_by,
+        "devices": devices,
+    }
+
+
+def rollout(found: Rollout) -> shapes.RolloutDetail:
+    state = found.state
+    return {
+        "name": found.plan.name,
+        "phase": state.phase.value,
+        "wave": state.wave + 1,
+        "waves": len(found.plan.waves),
+        "since": state.since,
+        "judged": state.judged,
+        "created_by": found.created_by,
+        "devices": dict(Counter(member.status.value for member in state.members.values())),
+        "plan": found.plan.to_json(),
+        "settled_at": state.settled_at,
+        "reach": decision.reach(found.plan, state),
+    }
+
+
+def rollout_member(member: Member) -> shapes.RolloutMemberView:
+    return {
+        "device": member.device,
+        "status": member.status.value,
+        "since": member.since,
+        "attempts": member.attempts,
+        "revision": max(member.revision, 0),
+        "reason": member.reason,
+        "message": member.message,
+    }
+
+
+def rollout_note(row: RolloutNote) -> shapes.RolloutNoteView:
+    return {"at": row.at, "actor": row.actor, "words": row.words}

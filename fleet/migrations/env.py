@@ -7,6 +7,7 @@ from sqlalchemy import create_engine, func, select
 
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.db import MIGRATION_LOCK
+from fleet.rollout import tables as _rollouts  # noqa: F401
 from fleet.tables import Base
 
 

@@ -202,10 +202,9 @@ def _go_back(plan: Plan, state: State) -> Decision:
 # --- what has been done -----------------------------------------------------------------------------------------------
 
 
-def told(state: State, device: str, revision: int, former: int, at: float) -> State:
+def member_told(member: Member, revision: int, former: int, at: float) -> Member:
     """The device has its new desired state."""
-    member = state.members[device]
-    changed = replace(
+    return replace(
         member,
         status=Status.TOLD,
         since=at,
@@ -216,19 +215,16 @@ def told(state: State, device: str, revision: int, former: int, at: float) -> St
         reason="",
         message="",
     )
-    return _with(state, changed)
 
 
-def sent_back(state: State, device: str, revision: int, at: float) -> State:
+def member_sent_back(member: Member, revision: int, at: float) -> Member:
     """The device has its former desired state, as a new revision."""
-    member = state.members[device]
-    return _with(state, replace(member, status=Status.RETURNING, since=at, revision=revision, back=True))
+    return replace(member, status=Status.RETURNING, since=at, revision=revision, back=True)
 
 
-def refused(state: State, device: str, reason: str, message: str, at: float) -> State:
+def member_refused(member: Member, reason: str, message: str, at: float) -> Member:
     """The device could not be told: its desired state does not take the change. It counts as one that failed."""
-    member = state.members[device]
-    changed = replace(
+    return replace(
         member,
         status=Status.FAILED,
         since=at,
@@ -238,11 +234,6 @@ def refused(state: State, device: str, reason: str, message: str, at: float) -> 
         reason=reason,
         message=message,
     )
-    return _with(state, changed)
-
-
-def _with(state: State, member: Member) -> State:
-    return replace(state, members={**state.members, member.device: member})
 
 
 def ended(state: State) -> bool:

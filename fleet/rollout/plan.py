@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from wire.doc import Doc
 from wire.names import Name
@@ -21,7 +21,13 @@ class OnFailure(str, Enum):
     ROLL_BACK = "roll-back"
 
 
-class Compare(Doc):
+class Written(Doc):
+    """What a person writes: a field that is not known is a slip, and refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compare(Written):
     """A figure of the devices that have the change against those that have not. `limit` is the largest ratio, or the largest
     difference, of the two medians in the direction that is worse.
 
@@ -50,7 +56,7 @@ class Compare(Doc):
         return self
 
 
-class Gates(Doc):
+class Gates(Written):
     """What must hold before the next wave begins; `max_failed_*` stop at once. Shares are of the devices that came to an end."""
 
     min_success_percent: float = Field(default=95.0, ge=0, le=100)
@@ -69,7 +75,7 @@ class Gates(Doc):
     """A person must say yes before the next wave."""
 
 
-class Wave(Doc):
+class Wave(Written):
     """How far the rollout may have come at the end of this wave, the waves before included: a share, or a number of devices."""
 
     percent: float | None = Field(default=None, gt=0, le=100)
@@ -90,14 +96,14 @@ class Wave(Doc):
         return min(eligible, max(1, int(eligible * self.percent / 100.0 + 1e-9)))
 
 
-class Pace(Doc):
+class Pace(Written):
     """How fast devices are told. `per_minute` 0 is no limit."""
 
     concurrent: int = Field(default=50, ge=1, le=100_000)
     per_minute: float = Field(default=0.0, ge=0)
 
 
-class Patience(Doc):
+class Patience(Written):
     """How long to wait for devices. An offline device leaves the count after `offline_s`, and joins later under the same gates."""
 
     offline_s: float = Field(default=HOUR_S, ge=0, le=30 * DAY_S)
@@ -115,7 +121,7 @@ CANARY = (
 )
 
 
-class Plan(Doc):
+class Plan(Written):
     """A rollout as it is created. `change` is a merge patch (RFC 7396) of each device's desired state, with names of the registry as
     references; `selector` says whom it reaches: those it matches now, or with `dynamic` those who come to match it too."""
 

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
+
+NOUNS = (
+    "server",
+    "tokens",
+    "devices",
+    "registry",
+    "catalogue",
+    "rollouts",
+    "trust",
+    "bundle",
+    "bench",
+    "people",
+    "audit",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    from outrider.commands.fleet import (
-        audit,
-        bench,
-        bundle,
-        catalogue,
-        devices,
-        people,
-        registry,
-        server,
-        tokens,
-        trust,
-    )
-
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for noun in (
-        server,
-        tokens,
-        devices,
-        registry,
-        catalogue,
-        trust,
-        bundle,
-        bench,
-        people,
-        audit,
-    ):
-        noun.configure(commands)
+    for noun in NOUNS:
+        importlib.import_module(f"outrider.commands.fleet.{noun}").configure(commands)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,0 +1,51 @@
+"""A rollout's change put into one device's desired state: a merge patch (RFC 7396) of what it was last asked for. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+HEADER = frozenset({"device", "revision", "issued_at", "expires_at", "secrets"})
+"""Of a document: what each revision has of its own."""
+REFERENCES = {"models": "model", "workflows": "workflow"}
+
+
+def patched(document: Mapping[str, Any] | None, change: Mapping[str, Any]) -> dict[str, Any]:
+    """What to ask for: the document's own wish with the change in it.
+
+    A model or workflow that the change only names keeps the other fields it has on this device.
+    """
+    base = {name: copy.deepcopy(value) for name, value in (document or {}).items() if name not in HEADER}
+    merged: dict[str, Any] = _merge(base, _spelled(base, change))
+    return merged
+
+
+def former(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What to ask for to have this document again."""
+    return patched(document, {})
+
+
+def _spelled(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    spelled = copy.deepcopy(dict(change))
+    for section, field in REFERENCES.items():
+        entries = spelled.get(section)
+        if not isinstance(entries, dict):
+            continue
+        known = base.get(section, {})
+        for name, value in entries.items():
+            if isinstance(value, str) and isinstance(known.get(name), dict):
+                entries[name] = {field: value, "digest": None, "version": None}
+    return spelled
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, Mapping):
+        return copy.deepcopy(patch)
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged

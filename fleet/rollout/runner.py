@@ -1,0 +1,222 @@
+"""Carries rollouts out: looks at the fleet, has `decision` decide, writes the new state and tells devices. Decides nothing itself.
+
+Only the leading replica ticks. A device is told in one transaction with its row, which also checks that the rollout still runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fleet.clock import Clock
+from fleet.db import Database
+from fleet.desired import DesiredStates
+from fleet.errors import FleetError, Refused, Taken
+from fleet.rollout import change, decision, figures, store
+from fleet.rollout.decision import GoBack, Tell, World
+from fleet.rollout.state import Figures, Member, Phase, Seen, Status
+from fleet.rollout.store import Rollout
+from fleet.rollout.tables import RolloutRow
+from fleet.selector import parse
+from fleet.tables import DesiredRevision, Device
+from wire.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+WORKED_ON = (Phase.RUNNING, Phase.ROLLING_BACK, Phase.PAUSED, Phase.AWAITING_APPROVAL, Phase.DONE)
+TELLING = {
+    Tell: frozenset({Phase.RUNNING.value, Phase.DONE.value}),
+    GoBack: frozenset({Phase.ROLLING_BACK.value}),
+}
+SYSTEM = "rollout"
+
+
+class Runner:
+    """`run` ticks until cancelled, while `leads` says so. `guard` raises in a transaction that only a leader may make."""
+
+    def __init__(
+        self,
+        database: Database,
+        desired: DesiredStates,
+        clock: Clock,
+        leads: Callable[[], bool],
+        guard: Callable[[Session], None],
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._database = database
+        self._desired = desired
+        self._clock = clock
+        self._leads = leads
+        self._guard = guard
+        self._tick_s = tick_s
+
+    async def run(self) -> None:
+        while True:
+            if self._leads():
+                await self.tick()
+            await asyncio.sleep(self._tick_s)
+
+    async def tick(self) -> None:
+        """Each rollout once. One that fails does not hold up the others."""
+        for name in await asyncio.to_thread(self._names):
+            try:
+                for action in await asyncio.to_thread(self._decide, name):
+                    await self._carry_out(name, action)
+            except Taken as e:
+                log.info("a rollout has changed meanwhile", extra={"rollout": name, "cause": str(e)})
+            except FleetError as e:
+                log.warning("a rollout is held up", extra={"rollout": name, "cause": str(e)})
+            except Exception:  # the boundary: other rollouts go on
+                log.exception("a rollout cannot be worked on", extra={"rollout": name})
+
+    def _names(self) -> list[str]:
+        with self._database.read() as session:
+            return store.names(session, WORKED_ON)
+
+    # --- looking and deciding -----------------------------------------------------------------------------------------
+
+    def _decide(self, name: str) -> tuple[Tell | GoBack, ...]:
+        with self._database.read() as session:
+            before = store.load(session, name)
+            world = self._world(session, before)
+        decided = decision.decide(before.plan, before.state, world)
+        after = decided.state
+        if after != before.state:
+            with self._database.write() as session:
+                self._guard(session)
+                store.save(session, name, before, after)
+                if words := _news(before, after):
+                    store.note(session, name, world.at, SYSTEM, words)
+                    log.info("rollout", extra={"rollout": name, "words": words})
+        return decided.actions
+
+    def _world(self, session: Session, rollout: Rollout) -> World:
+        at = self._clock.wall()
+        matching = matching_devices(session, rollout.plan.selector) if rollout.plan.dynamic else frozenset()
+        found = seen(session, rollout.state.members.keys() | matching)
+        return World(at, found, matching & found.keys(), self._figures(session, rollout))
+
+    def _figures(self, session: Session, rollout: Rollout) -> dict[str, Figures]:
+        """Only where the wave has settled and is going to be compared: health documents are large."""
+        wave = rollout.plan.waves[rollout.state.wave]
+        wanted = [compare.figure for compare in wave.gates.compare]
+        if not wanted or rollout.state.settled_at is None or rollout.state.phase is not Phase.RUNNING:
+            return {}
+        members = rollout.state.members.values()
+        done = {member.device: member.since for member in members if member.status is Status.DONE}
+        rest = [member.device for member in members if member.status is Status.WAITING]
+        treated = [
+            health
+            for device, health, at in _healths(session, list(done))
+            if at is not None and at > done[device]
+        ]
+        return figures.compared(wanted, treated, [health for _, health, _ in _healths(session, rest)])
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, name: str, action: Tell | GoBack) -> None:
+        member, newest, wanted = await asyncio.to_thread(self._wish, name, action)
+        at = self._clock.wall()
+
+        def also(session: Session, row: DesiredRevision) -> None:
+            self._guard(session)
+            phase = session.scalar(select(RolloutRow.phase).where(RolloutRow.name == name))
+            if phase not in TELLING[type(action)]:
+                raise Taken(
+                    Reason.ROLLOUT_STATE, f"rollout {name!r} is {phase} by now; {member.device} is not told"
+                )
+            told = (
+                decision.member_told(member, row.revision, newest, at)
+                if isinstance(action, Tell)
+                else decision.member_sent_back(member, row.revision, at)
+            )
+            store.save_member(session, name, told)
+
+        try:
+            await self._desired.set(member.device, wanted, f"{SYSTEM}:{name}", newest, also)
+        except Refused as e:
+            await asyncio.to_thread(self._refused, name, member, e, at)
+
+    def _wish(self, name: str, action: Tell | GoBack) -> tuple[Member, int, dict[str, Any]]:
+        """The member, the newest revision of the device, and what to ask for now."""
+        with self._database.read() as session:
+            rollout = store.load(session, name)
+            member = rollout.state.members[action.device]
+            newest = session.scalar(
+                select(DesiredRevision)
+                .where(DesiredRevision.device == action.device)
+                .order_by(DesiredRevision.revision.desc())
+                .limit(1)
+            )
+            revision = newest.revision if newest else 0
+            if isinstance(action, Tell):
+                document = newest.document if newest else None
+                return member, revision, change.patched(document, rollout.plan.change)
+            former = session.get(DesiredRevision, (action.device, member.former))
+            return member, revision, change.former(former.document if former else {})
+
+    def _refused(self, name: str, member: Member, error: Refused, at: float) -> None:
+        with self._database.write() as session:
+            self._guard(session)
+            store.save_member(
+                session, name, decision.member_refused(member, error.reason.value, str(error), at)
+            )
+            store.note(session, name, at, SYSTEM, f"{member.device} does not take the change: {error}")
+
+
+def seen(session: Session, devices: Any) -> dict[str, Seen]:
+    """What is known of the devices now; those that are no more are absent."""
+    newest = (
+        select(DesiredRevision.device, func.max(DesiredRevision.revision).label("newest"))
+        .group_by(DesiredRevision.device)
+        .subquery()
+    )
+    reported = Device.reported
+    query = select(
+        Device.id,
+        Device.presence,
+        func.coalesce(newest.c.newest, 0),
+        *(reported[name].as_integer() for name in ("revision", "offered")),
+        *(reported[name].as_string() for name in ("phase", "reason", "message")),
+    ).outerjoin(newest, newest.c.device == Device.id)
+    wanted = set(devices)
+    return {
+        name: Seen(
+            presence == "online", given, revision or 0, offered or 0, phase or "", reason or "", message or ""
+        )
+        for name, presence, given, revision, offered, phase, reason, message in session.execute(query)
+        if name in wanted
+    }
+
+
+def matching_devices(session: Session, selector: str) -> frozenset[str]:
+    """The devices whose labels match, those without an identity any more left out."""
+    wanted = parse(selector)
+    rows = session.execute(select(Device.id, Device.labels).where(Device.revoked_at.is_(None)))
+    return frozenset(name for name, labels in rows if wanted.matches(labels))
+
+
+def _healths(session: Session, devices: list[str]) -> list[tuple[str, Mapping[str, Any], float | None]]:
+    found: list[tuple[str, Mapping[str, Any], float | None]] = []
+    for start in range(0, len(devices), 500):
+        query = select(Device.id, Device.health, Device.health_at).where(
+            Device.id.in_(devices[start : start + 500])
+        )
+        found += [(name, health, at) for name, health, at in session.execute(query) if health]
+    return found
+
+
+def _news(before: Rollout, after: Any) -> str:
+    """What the history should say; empty where only counts have changed."""
+    was = before.state
+    if after.phase is not was.phase:
+        return f"{after.phase.value}: {after.judged}" if after.judged else str(after.phase.value)
+    if after.wave != was.wave:
+        return f"wave {was.wave + 1} has passed; wave {after.wave + 1} of {len(before.plan.waves)} begins"
+    return ""
