@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from outrider.demo.stage import Stage
 from tests.e2e.listener import NAME, PASSWORD, Listener
+from tests.integration.test_clips import EVENT
 
 CAMERA = "door"
 MODEL_ID = "people/1"
@@ -29,6 +31,24 @@ def stage(mosquitto: str, tmp_path: Path, packages: dict[str, Path]) -> Iterator
         for name, folder in packages.items():
             stage.api.upload_model(folder, name=name)
         stage.api.upload_workflow(WORKFLOW, name="count_people")
+        yield stage
+    finally:
+        stage.stop()
+        for log in sorted(stage.logs.iterdir()):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}")
+
+
+@pytest.fixture
+def bare_stage(mosquitto: str, tmp_path: Path) -> Iterator[Stage]:
+    """The same without models; its workflow `tell` sends an event with a clip."""
+    stage = Stage(tmp_path / "stage")
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(EVENT))
+    try:
+        stage.start_plane({NAME: PASSWORD})
+        stage.enrol()
+        stage.start_agent()
+        stage.api.upload_workflow(workflow, name="tell")
         yield stage
     finally:
         stage.stop()
