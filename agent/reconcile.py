@@ -156,6 +156,8 @@ def _pipeline_spec(desired: Desired, name: str, engine_of: dict[str, EngineSpec]
         model_id: Use(model, desired.models[model].digest, engine_of[model].key)
         for model_id, model in pipeline.models.items()
     }
+    if faces := desired.cameras[pipeline.camera].privacy.faces:
+        uses[local.FACES] = Use(faces, desired.models[faces].digest, engine_of[faces].key)
     wanted = names_in(desired.cameras[pipeline.camera].source)
     return PipelineSpec(
         name,

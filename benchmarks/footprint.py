@@ -115,7 +115,8 @@ def _size(path: Path) -> int:
 def overhead_core_share(package: scene.Package) -> dict[str, float]:
     """The share of a core that one camera costs beyond decoding and inference."""
     rounds = [
-        (camera_cpu_share(package), decode_cpu_share(), inference_cpu_share(package.onnx)) for _ in range(ROUNDS)
+        (camera_cpu_share(package), decode_cpu_share(), inference_cpu_share(package.onnx))
+        for _ in range(ROUNDS)
     ]
     ours, decode, infer = (round(statistics.median(column), 4) for column in zip(*rounds, strict=True))
     return {

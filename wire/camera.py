@@ -107,7 +107,8 @@ class Privacy:
     """What of a picture may be seen, and where. Corners of regions are shares of width and height, 0 to 1.
 
     `masks`: polygons painted black before anything looks at the picture. `blurred`: polygons, and `blurred_classes`: detected
-    objects, made unrecognisable in every picture that leaves the process. `pictures`: `none` leave it, those for this `device`
+    objects, made unrecognisable in every picture that leaves the process; `faces`: the same for all that a model of this document
+    finds, a face detector say, which the workflow need not use. `pictures`: `none` leave it, those for this `device`
     do, or also those the `fleet` asks for.
     """
 
@@ -115,8 +116,16 @@ class Privacy:
     blurred: list[list[list[float]]] = field(default_factory=list)
     blurred_classes: list[str] = field(default_factory=list)
     pictures: str = "device"
+    faces: str = ""
+
+    @property
+    def hides(self) -> bool:
+        """Whether something is to be hidden in pictures that leave."""
+        return bool(self.blurred or self.blurred_classes or self.faces)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.faces, str) or len(self.faces) > 64:
+            raise ValueError(f"faces is {self.faces!r}; the name of a model is expected")
         if self.pictures not in ("none", "device", "fleet"):
             raise ValueError(f"pictures is {self.pictures!r}; expected none, device or fleet")
         for polygon in (*self.masks, *self.blurred):

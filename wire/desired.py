@@ -150,6 +150,9 @@ def problems(desired: Desired) -> list[Problem]:
         if source.kind_of(camera.source) is None
     ]
     found += _window_problems(desired.settings.update)
+    for name, camera in desired.cameras.items():
+        if faces := camera.privacy.faces:
+            found += _reference(f"cameras.{name}.privacy.faces", faces, desired.models, "model")
     taken: dict[str, str] = {}
     for name, pipeline in desired.pipelines.items():
         at = f"pipelines.{name}"

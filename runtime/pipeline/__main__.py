@@ -112,7 +112,8 @@ def open_desk(start: local.Start, provenance: Provenance, recorder: Recorder) ->
         files=Path(start.files_dir or start.run_dir),
         vault=Vault.of_process(start.secrets_dir, start.fleet_secrets_dir),
         uplink=provenance,
-        pictures=Pictures(privacy.pictures, veil_of(privacy)),
+        # Sinks have no model of their own to ask for faces.
+        pictures=Pictures("none" if privacy.faces else privacy.pictures, veil_of(privacy)),
         clips=recorder,
     )
 

@@ -46,13 +46,18 @@ class Active:
     in_flight: int = 0
 
     @property
+    def models(self) -> dict[str, ModelBinding]:
+        """Those of the workflow."""
+        return {name: model for name, model in self.binding.models.items() if name != local.FACES}
+
+    @property
     def digests(self) -> dict[str, str]:
         """Package digest by the workflow's model id: the provenance of every event."""
-        return {model_id: model.digest for model_id, model in self.binding.models.items()}
+        return {model_id: model.digest for model_id, model in self.models.items()}
 
     @property
     def names(self) -> dict[str, str]:
-        return {model_id: model.name for model_id, model in self.binding.models.items()}
+        return {model_id: model.name for model_id, model in self.models.items()}
 
     @property
     def attached(self) -> bool:

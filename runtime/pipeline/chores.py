@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from runtime.errors import RuntimeFault
 from runtime.pipeline.active import Active
+from runtime.pipeline.faces import Finder
 from runtime.pipeline.privacy import check
 from runtime.pipeline.recorder import Recorder
 from runtime.pipeline.snapshot import Seen, write
@@ -46,6 +47,7 @@ class Chores:
         self._done: queue.Queue[Done] = queue.Queue()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._seen: Seen | None = None
+        self._finder = Finder()
         self._recorder = recorder or Recorder(Clips(), self._privacy, run_dir)
         self._recorder.tell = lambda message: self._finish((message, None))
         threading.Thread(target=self._work, name="chores", daemon=True).start()
@@ -109,6 +111,7 @@ class Chores:
                 seen,
                 self._run_dir,
                 self._privacy,
+                self._finder,
                 annotated=message.annotated,
                 max_width_px=message.max_width_px,
             )

@@ -20,6 +20,8 @@ from wire.reasons import Reason
 
 BLOCKS = 8
 """A hidden part keeps at most this many blocks on its longer side."""
+FACE_BLOCKS = 5
+"""Of a face: with eight of them acquaintances are still told apart by hair and glasses."""
 MARGIN = 0.1
 """A detected object is hidden with this share of its size around it."""
 ALLOWED = {"none": frozenset[str](), "device": frozenset({"device"}), "fleet": frozenset({"device", "fleet"})}
@@ -58,21 +60,32 @@ def veil_of(privacy: Privacy) -> PolicyVeil | None:
 
 
 def hide(
-    image: Image, privacy: Privacy, predictions: Mapping[str, Result], window: Window | None = None
+    image: Image,
+    privacy: Privacy,
+    predictions: Mapping[str, Result],
+    window: Window | None = None,
+    faces: Result | None = None,
 ) -> Image:
     """The picture with what the policy names hidden; itself where it names nothing.
 
     image: (H, W, 3) or (H, W) uint8 BGR, of the frame or drawn over it at any size; of the part of it that `window` names, where it
-    names one. predictions: of this very frame.
+    names one. predictions: of this very frame. faces: what the model of `privacy.faces` finds in it.
 
     :raises Degraded: the policy cannot be met
     """
-    if not privacy.blurred and not privacy.blurred_classes:
+    if not privacy.hides:
         return image
+    if privacy.faces and faces is None:
+        raise Degraded(
+            Reason.PICTURE_WITHHELD,
+            f"the camera's privacy policy hides what model {privacy.faces!r} finds, and nobody has asked it: no picture leaves",
+        )
     hidden: Image = image.copy()
     size_wh, left_px, top_px = _around(image, window)
     for left, top, right, bottom in _boxes(privacy.blurred_classes, predictions, size_wh):
         _pixelate(hidden, left - left_px, top - top_px, right - left_px, bottom - top_px)
+    for left, top, right, bottom in _all_boxes(faces, size_wh) if faces is not None else ():
+        _pixelate(hidden, left - left_px, top - top_px, right - left_px, bottom - top_px, FACE_BLOCKS)
     for region in privacy.blurred:
         points = corners(region, size_wh) - np.array([left_px, top_px], np.int32)
         whole = hidden.copy()
@@ -105,22 +118,28 @@ def _boxes(
             "use a model that knows them, or blur regions",
         )
     for result in predictions.values():
-        gain_x, gain_y = size_wh[0] / max(1, result.image_wh[0]), size_wh[1] / max(1, result.image_wh[1])
-        for box, name in zip(result.boxes, result.class_names, strict=True):
+        for box, name in zip(_all_boxes(result, size_wh), result.class_names, strict=True):
             if name in classes:
-                left, top, right, bottom = (float(v) for v in box)
-                across, down = (right - left) * MARGIN, (bottom - top) * MARGIN
-                yield (
-                    int((left - across) * gain_x),
-                    int((top - down) * gain_y),
-                    int((right + across) * gain_x) + 1,
-                    int((bottom + down) * gain_y) + 1,
-                )
+                yield box
 
 
-def _pixelate(image: Image, left: int, top: int, right: int, bottom: int) -> None:
+def _all_boxes(result: Result, size_wh: tuple[int, int]) -> Iterable[tuple[int, int, int, int]]:
+    """Of every detection, with the margin, in pixels of a picture of this size."""
+    gain_x, gain_y = size_wh[0] / max(1, result.image_wh[0]), size_wh[1] / max(1, result.image_wh[1])
+    for box in result.boxes:
+        left, top, right, bottom = (float(v) for v in box)
+        across, down = (right - left) * MARGIN, (bottom - top) * MARGIN
+        yield (
+            int((left - across) * gain_x),
+            int((top - down) * gain_y),
+            int((right + across) * gain_x) + 1,
+            int((bottom + down) * gain_y) + 1,
+        )
+
+
+def _pixelate(image: Image, left: int, top: int, right: int, bottom: int, most_blocks: int = BLOCKS) -> None:
     """Blocks of the size that they would have if all of the box lay in the picture."""
-    share = BLOCKS / max(1, right - left, bottom - top)
+    share = most_blocks / max(1, right - left, bottom - top)
     left, top = max(0, left), max(0, top)
     right, bottom = min(image.shape[1], right), min(image.shape[0], bottom)
     if right <= left or bottom <= top:

@@ -20,6 +20,7 @@ import cv2
 
 from runtime.errors import Degraded, RuntimeFault
 from runtime.pipeline import film
+from runtime.pipeline.faces import Finder
 from runtime.pipeline.privacy import check, hide
 from runtime.pipeline.ring import Ring, Still
 from runtime.pipeline.snapshot import Seen
@@ -62,6 +63,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._next_mono = 0.0
         self._withheld = ""
+        self._finder = Finder()
         self.tell: Callable[[local.Message], None] = lambda _message: None
         self.on = clips.seconds > 0 and privacy.pictures != "none"
         if self.on:
@@ -130,7 +132,8 @@ class Recorder:
 
     def _keep(self, seen: Seen) -> None:
         try:
-            image = hide(seen.frame.image, self._privacy, seen.predictions)
+            faces = self._finder.find(seen.frame.image, seen.faces) if self._privacy.faces else None
+            image = hide(seen.frame.image, self._privacy, seen.predictions, faces=faces)
         except RuntimeFault as e:
             # It fails closed: what must be hidden and cannot be is not kept at all.
             self._withheld = str(e)

@@ -14,10 +14,12 @@ import numpy as np
 from runtime.camera.reader import Frame
 from runtime.draw import annotate
 from runtime.errors import Degraded
+from runtime.pipeline.faces import Finder
 from runtime.pipeline.privacy import hide
 from runtime.results import Image, Result
 from runtime.workflow.values import Detections, ImageValue
 from wire.camera import Privacy
+from wire.local import ModelBinding
 from wire.reasons import Reason
 
 JPEG_QUALITY = 85
@@ -25,11 +27,13 @@ JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame and what its workflow gave: `outputs` by name, `predictions` of its models by step."""
+    """A frame and what its workflow gave: `outputs` by name, `predictions` of its models by step. `faces`: the model that finds
+    what is to be hidden beside that."""
 
     frame: Frame
     outputs: Mapping[str, Any]
     predictions: Mapping[str, Result]
+    faces: ModelBinding | None = None
 
     def picture(self) -> Image:
         """The picture the workflow drew where it drew one, else the frame with the detections that it put out."""
@@ -58,13 +62,16 @@ def _result(detections: Detections) -> Result:
     )
 
 
-def write(seen: Seen, directory: str, privacy: Privacy, *, annotated: bool, max_width_px: int) -> Path:
+def write(
+    seen: Seen, directory: str, privacy: Privacy, finder: Finder, *, annotated: bool, max_width_px: int
+) -> Path:
     """Write the JPEG, atomically, and return its path.
 
     :raises Degraded: it cannot be encoded or written, or the privacy policy cannot be met
     """
     # Hidden last: what is drawn may come from other steps than what is to be hidden.
-    image = hide(seen.picture() if annotated else seen.frame.image, privacy, seen.predictions)
+    faces = finder.find(seen.frame.image, seen.faces) if privacy.faces else None
+    image = hide(seen.picture() if annotated else seen.frame.image, privacy, seen.predictions, faces=faces)
     height, width = image.shape[:2]
     if width > max_width_px:
         image = cv2.resize(

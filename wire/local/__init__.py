@@ -21,6 +21,7 @@ from wire.local.oneshot import (
     CheckResult,
 )
 from wire.local.orders import (
+    FACES,
     Abandon,
     Binding,
     CameraSource,
@@ -55,6 +56,7 @@ from wire.local.pipeline import (
 )
 
 __all__ = [
+    "FACES",
     "MAX_LINE_BYTES",
     "Abandon",
     "BenchResult",

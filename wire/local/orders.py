@@ -31,6 +31,10 @@ class ModelBinding:
     socket: str
 
 
+FACES = "@faces"
+"""The id under which a binding has the model of the camera's `privacy.faces`; no workflow can use it."""
+
+
 @dataclass(frozen=True)
 class Binding:
     """All that a swap replaces at once. `models` is keyed by the workflow's `model_id`. `skip_cloud_blocks`: blocks that do not

@@ -9,6 +9,7 @@ from runtime.errors import Degraded
 from runtime.pipeline.privacy import check, hide
 from runtime.results import Image, Result
 from wire.camera import Privacy
+from wire.reasons import Reason
 
 RNG = np.random.default_rng(3)
 
@@ -81,3 +82,18 @@ def test_a_picture_leaves_for_what_the_policy_names_only(pictures: str, purpose:
         return
     with pytest.raises(Degraded, match="privacy policy"):
         check(Privacy(pictures=pictures), purpose)
+
+
+def test_faces_are_hidden_by_what_a_model_of_their_own_finds_and_nothing_leaves_without_its_answer() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (100, 100, 3), np.uint8)
+    privacy = Privacy(faces="ultraface")
+    with pytest.raises(Degraded) as withheld:
+        hide(image, privacy, {})
+    assert withheld.value.reason is Reason.PICTURE_WITHHELD
+    found = Result(
+        (50, 50), ("face",), boxes=np.array([[10, 10, 20, 20]], np.float32), scores=np.ones(1, np.float32)
+    )
+    hidden = hide(image, privacy, {}, faces=found)
+    assert len(np.unique(hidden[19:41, 19:41].reshape(-1, 3), axis=0)) <= 36
+    assert np.array_equal(hidden[50:], image[50:])
+    assert np.array_equal(hide(image, privacy, {}, faces=Result((50, 50))), image)
