@@ -13,6 +13,8 @@ from types import TracebackType
 from fleet import authority, tls
 from fleet.access.answers import KeptAnswers
 from fleet.access.passwords import Passwords
+from fleet.access.provider import Provider
+from fleet.access.provider import check as check_provider
 from fleet.access.sessions import Sessions
 from fleet.access.users import Users
 from fleet.aliases import Aliases
@@ -84,6 +86,15 @@ class Plane:
         self.tokens = Tokens(self.database, seams.clock, seams.ids)
         self.users = Users(self.database, seams.clock, Passwords())
         self.sessions = Sessions(self.database, seams.clock, seams.ids, self.users, config.access)
+        check_provider(config.oidc)
+        self.provider = Provider(
+            config.oidc,
+            resolve(config.oidc.client_secret, os.environ, "oidc.client_secret"),
+            self.database,
+            seams.clock,
+            seams.ids,
+            self.sessions,
+        )
         self.answers = KeptAnswers(self.database, seams.clock)
         self.audit = AuditLog(self.database)
         self.roster = Roster(self.database, seams.clock)

@@ -182,7 +182,7 @@ async def _definition(plane: Plane, row: Version) -> dict[str, Any]:
     return found
 
 
-@router.post("/collection")
+@router.post("/collection", responses={412: {}})
 async def collect(body: Collection, plane: PlaneDep, who: Admin) -> shapes.CollectionPlan:
     """What nothing needs; and, with the `plan` of a dry run, its removal."""
     rules = Rules(body.keep_newest, body.older_than_days)

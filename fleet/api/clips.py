@@ -59,7 +59,11 @@ def clips(
     return paging.page(rows, limit, views.clip, lambda row: (row.received_at, row.id))
 
 
-@router.get("/devices/{device}/clips/{clip_id}", response_class=StreamingResponse)
+@router.get(
+    "/devices/{device}/clips/{clip_id}",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"video/webm": {}}}},
+)
 async def clip(device: DeviceName, clip_id: ClipId, plane: PlaneDep, who: DeviceViewer) -> StreamingResponse:
     """A film; who has watched it is recorded."""
     row = await asyncio.to_thread(plane.clips.watch, device, clip_id, who.actor)

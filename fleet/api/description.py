@@ -16,8 +16,8 @@ PUBLIC = {"x-public": True}
 """`openapi_extra` of a route that asks nobody who they are."""
 DEVICE = {"x-device": True}
 """`openapi_extra` of a route for devices: a certificate, or a token the device signed or was given."""
-STREAMED = {"x-streamed": True}
-"""`openapi_extra` of a route whose body is a file: no idempotency key, because the same content is the same version."""
+KEPT = {"x-kept": True}
+"""`openapi_extra` of a route whose answers have entity tags and are kept under idempotency keys (fleet.api.route)."""
 
 REFERENCE = "#/components/schemas/{model}"
 TEXTS = {
@@ -44,7 +44,7 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
 def file_of(media_type: str) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is a file."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
-    return {**STREAMED, "requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def install(app: FastAPI) -> None:
@@ -84,36 +84,37 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
     public, device = operation.pop("x-public", False), operation.pop("x-device", False)
-    streamed = operation.pop("x-streamed", False)
+    kept = operation.pop("x-kept", False)
     parameters = operation.setdefault("parameters", [])
     operation["security"] = [] if public else [{"device": []}] if device else [{"token": []}, {"session": []}]
-    if method == "get" and not device and not public:
+    if method == "get" and kept and not public:
         parameters.append(_header("If-None-Match", "The tag of what the caller has; 304 where it is current"))
         operation["responses"]["304"] = {"description": "Unchanged"}
-    if method != "get" and not (public or device or streamed):
+    if method != "get" and kept and not public:
         parameters.append(
             _header("Idempotency-Key", "The same request under the same key is done once, for a day")
         )
+    if method != "get" and not (public or device):
         parameters.append(_header("X-CSRF-Token", "With a session's cookie: the session's token"))
     for status in sorted(_errors(path, method, operation, public)):
-        operation["responses"][status] = _problem(status)
+        described = operation["responses"].get(status, {}).get("description")
+        operation["responses"][status] = _problem(TEXTS.get(status) or described or "Refused")
 
 
 def _errors(path: str, method: str, operation: dict[str, Any], public: bool) -> set[str]:
     names = {parameter["name"].lower() for parameter in operation["parameters"]}
     found = {"422", "503"}
-    found |= set() if public else {"401", "403"}
-    found |= {"404"} if "{" in path else set()
+    found |= set() if public else {"401", "403", "404"}
     found |= {"409", "413"} if method != "get" else set()
     found |= {"412"} if "if-match" in names else set()
     found |= {"504"} if "/commands/" in path else set()
-    found |= {status for status in operation["responses"] if status in TEXTS}
+    found |= {status for status in operation["responses"] if status.startswith(("4", "5"))}
     return found
 
 
-def _problem(status: str) -> dict[str, Any]:
+def _problem(description: str) -> dict[str, Any]:
     schema = {"$ref": REFERENCE.format(model="ProblemDocument")}
-    return {"description": TEXTS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def _header(name: str, text: str) -> dict[str, Any]:

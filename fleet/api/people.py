@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import Field, SecretStr
 
 from fleet import shapes
+from fleet.access.provider import LOGIN_S
 from fleet.access.sessions import SignedIn
 from fleet.access.users import Change, bindings_of, read_rights
 from fleet.api import paging, views
@@ -26,6 +28,8 @@ router = APIRouter(prefix="/api/v1", route_class=Route)
 door = APIRouter(prefix="/api/v1", tags=["session"])
 """Where nobody is known yet."""
 
+STATE_COOKIE = "outrider_login"
+STATE_PATH = "/api/v1/session/provider"
 Password = Annotated[SecretStr, Field(max_length=1024)]
 
 
@@ -132,6 +136,45 @@ async def sign_in(request: Request, body: SignIn, plane: PlaneDep, response: Res
     return session_view(begun)
 
 
+@door.get(
+    "/session/provider",
+    status_code=302,
+    response_class=RedirectResponse,
+    openapi_extra=PUBLIC,
+    responses={403: {}, 404: {}},
+)
+async def sign_in_elsewhere(plane: PlaneDep) -> RedirectResponse:
+    """To the identity provider; it sends the browser back to `/session/provider/callback`."""
+    begun = await plane.provider.begin()
+    response = RedirectResponse(begun.url, 302, {"Cache-Control": "no-store"})
+    _set(response, plane, STATE_COOKIE, begun.state, int(LOGIN_S), STATE_PATH)
+    return response
+
+
+@door.get(
+    "/session/provider/callback",
+    status_code=303,
+    response_class=RedirectResponse,
+    openapi_extra=PUBLIC,
+    responses={403: {}},
+)
+async def signed_in_elsewhere(
+    request: Request,
+    plane: PlaneDep,
+    state: Annotated[str, Query(max_length=200)] = "",
+    code: Annotated[str, Query(max_length=4000)] = "",
+    error: Annotated[str, Query(max_length=200)] = "",
+) -> RedirectResponse:
+    """Where the identity provider sends the browser back to: a session, and on to the console."""
+    if error or not code:
+        raise NotAllowed(Reason.PROVIDER_FAILED, f"the identity provider says {error!r}")
+    begun = await plane.provider.finish(code, state, request.cookies.get(STATE_COOKIE))
+    response = RedirectResponse("/", 303)
+    response.delete_cookie(STATE_COOKIE, path=STATE_PATH)
+    set_cookie(response, plane, begun)
+    return response
+
+
 @router.get("/session", tags=["session"])
 def session(request: Request, plane: PlaneDep, who: Anybody) -> shapes.SessionView:
     """Who asks, and what it may do."""
@@ -175,16 +218,16 @@ def change_password(
 
 def set_cookie(response: Response, plane: Plane, begun: SignedIn) -> None:
     """Give the browser its session. Lax, so that a link from elsewhere to the console finds it; changes need the CSRF token."""
-    response.set_cookie(
-        cookie_name(plane),
-        begun.cookie,
-        max_age=int(begun.expires_at - plane.clock.wall()),
-        path="/",
-        secure=plane.config.http.tls != "off",
-        httponly=True,
-        samesite="lax",
-    )
+    lifetime_s = int(begun.expires_at - plane.clock.wall())
+    _set(response, plane, cookie_name(plane), begun.cookie, lifetime_s, "/")
     response.headers["Cache-Control"] = "no-store"
+
+
+def _set(response: Response, plane: Plane, name: str, value: str, lifetime_s: int, path: str) -> None:
+    secure = plane.config.http.tls != "off"
+    response.set_cookie(
+        name, value, max_age=lifetime_s, path=path, secure=secure, httponly=True, samesite="lax"
+    )
 
 
 def session_view(begun: SignedIn) -> shapes.SessionView:

@@ -15,6 +15,7 @@ from fleet import etag
 from fleet.access.answers import Asked
 from fleet.api import problems
 from fleet.api.context import asking, bounded_body, plane_of
+from fleet.api.description import KEPT
 from fleet.errors import NoResponse, Refused
 from wire.reasons import Reason
 
@@ -26,6 +27,10 @@ REPLAYED = "Idempotency-Replayed"
 
 class Route(APIRoute):
     """A route whose body is a small document."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **KEPT}
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle: Handler = super().get_route_handler()
