@@ -1,4 +1,4 @@
-"""`outrider agent run | enroll | status | doctor | import`."""
+"""`outrider agent run | enroll | status | doctor | import | install | uninstall`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from outrider.commands import agent_import
+from outrider.commands import agent_import, agent_install
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    commands = parser.add_subparsers(dest="what", required=True, metavar="run|enroll|status|doctor|import")
+    commands = parser.add_subparsers(
+        dest="what", required=True, metavar="run|enroll|status|doctor|import|install|uninstall"
+    )
     run_ = commands.add_parser("run", help="run the agent of this device until it is told to stop")
     enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
     enroll.add_argument("url", help="the control plane, https://…")
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     doctor.add_argument("--json", action="store_true", help="JSON instead of lines")
     bring = commands.add_parser("import", help="take in a bundle from a stick, where there is no network")
     agent_import.configure(bring)
+    agent_install.configure(commands)
     for command in (run_, enroll, status, doctor, bring):
         command.add_argument("--config", type=Path, help="TOML file (default /etc/outrider/agent.toml)")
         command.add_argument("--state-dir", type=Path, help="instead of the file's")
@@ -50,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """:returns: 0, or 1 with a sentence on stderr"""
     from agent.errors import AgentError
 
+    if arguments.what in ("install", "uninstall"):
+        return agent_install.run(arguments)
     try:
         config = _config(arguments)
         what: str = arguments.what
