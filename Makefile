@@ -9,7 +9,7 @@ ARGS   ?=
 # Compiled modules are kept: without them each of the tests' many processes compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long check bench test-gpu constraints clean system
+.PHONY: demo test test-long test-boot check bench test-gpu constraints clean system
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@$(BIN)/outrider demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: $(STAMP) system
-	$(BIN)/python -m pytest -m 'not long and not gpu' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long and not gpu and not boot' $(ARGS)
 
 test-long: $(STAMP) system
 	$(BIN)/python -m pytest -m long --timeout 1800 $(ARGS)
@@ -32,6 +32,11 @@ test-long: $(STAMP) system
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest tests/gpu -m gpu -rs $(ARGS)
+
+# An image with the agent, booted by systemd in a container; as root.
+test-boot: $(STAMP) system
+	apt-get install -y -qq debootstrap systemd-container >/dev/null || true
+	$(BIN)/python -m pytest tests/boot -m boot -rs --timeout 1800 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -68,6 +68,7 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
             try:
                 await _run(server, serving, stop, plane, listener)
             finally:
+                _tell_systemd("STOPPING=1")
                 data.serve.unlink(missing_ok=True)
                 server.should_exit = True
                 await asyncio.gather(serving, return_exceptions=True)
@@ -132,6 +133,19 @@ def _announce(plane: Plane, listener: socket.socket) -> None:
         f"control plane of fleet {plane.fleet} at {told['url']}, {endpoint.kind} at {endpoint.host}:{endpoint.port}",
         flush=True,
     )
+    _tell_systemd(f"READY=1\nSTATUS=fleet {plane.fleet} at {told['url']}")
+
+
+def _tell_systemd(message: str) -> None:
+    """sd_notify(3); nothing where no systemd listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notified,
+        contextlib.suppress(OSError),
+    ):
+        notified.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 @contextlib.contextmanager

@@ -280,3 +280,18 @@ def test_what_root_enrols_belongs_to_the_services_user() -> None:
         (theirs / "roots").touch()
         assert (theirs / "identity.json").stat().st_uid == 12345
         assert (theirs / "roots").stat().st_uid == 0
+
+
+def test_a_control_plane_says_when_it_is_ready_and_when_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(DEADLINE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        stand = Stand(tmp_path / "plane", broker="amqtt")
+        try:
+            assert listener.recv(4096).decode() == f"READY=1\nSTATUS=fleet lab at {stand.url}"
+        finally:
+            stand.stop()
+        assert listener.recv(4096) == b"STOPPING=1"
