@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from agent import framework
 from agent.backoff import Backoff
 from agent.errors import ArtifactRefused, MetadataRefused, Transient
 from agent.files import DISK, Disk
@@ -240,6 +241,7 @@ def what_is_wrong(path: Path, digest: str, length: int | None) -> str | None:
 
     :raises OSError: it cannot be read
     """
+    framework.prepare()
     from tuf.api.exceptions import LengthOrHashMismatchError
     from tuf.api.metadata import TargetFile
 

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agent import framework
 from agent.clock import Clock
 from agent.errors import ConfigRefused, MetadataRefused
 from agent.files import DISK, Disk, make_directories, write_atomic
@@ -107,6 +108,7 @@ class Metadata:
 
     def _begin(self) -> TrustedMetadataSet:
         """The newest root that was verified; the pinned one where that file is lost."""
+        framework.prepare()
         from tuf.api.exceptions import RepositoryError
         from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
         from tuf.ngclient.config import EnvelopeType
@@ -242,6 +244,7 @@ FLOOR_STEP_S = 3600.0
 
 def check_root(content: bytes) -> None:
     """:raises MetadataRefused: no root metadata that its own keys have signed"""
+    framework.prepare()
     from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
     from tuf.ngclient.config import EnvelopeType
 

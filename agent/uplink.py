@@ -229,6 +229,8 @@ class Uplink:
         except SignedNonsense as e:
             self._updater.reject(e.revision, e.reason, str(e), e.problems)
         except WireError as e:
+            if not again and e.reason is Reason.SIGNATURE_INVALID:
+                return  # it was told when it came, and what came since is not to look refused
             self._updater.reject(0, e.reason, str(e), getattr(e, "problems", ()))
             if again and self._is_strange(document):
                 self._ask_again(lambda: self.offered(document, again=False))

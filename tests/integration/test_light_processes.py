@@ -29,7 +29,8 @@ LIGHT_PROCESSES = {
         "asyncio",
     },
     "import runtime.model.process": {"paho", "pydantic", "supervision", "scipy"},
-    "import agent.daemon": {"numpy", "cv2", "onnxruntime"},
+    "import agent.daemon": {"numpy", "cv2", "onnxruntime", "tuf", "securesystemslib"},
+    "from agent import framework; framework.prepare()": {"boto3", "azure", "google", "numpy"},
     "import outrider": {"numpy", "cv2", "pydantic", "onnxruntime"},
 }
 

@@ -7,10 +7,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from agent import identity
-from agent.files import Disk, link_atomic, make_directories, write_atomic
+from agent.backoff import Backoff
+from agent.download import Downloader
+from agent.files import Disk, SystemDisk, link_atomic, make_directories, write_atomic
 from agent.keys import FileKeys
 from agent.store import Store
 from agent.update.journal import Document, Journal
@@ -135,6 +138,35 @@ class Shelf:
             self._disk.sync(file)
         self._disk.replace(part, target)
         self._disk.sync_directory(target.parent)
+
+
+def test_a_download_that_a_cut_ended_goes_on_and_is_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 40
+    digest = digest_of(content)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        if start >= len(content):
+            return httpx.Response(416)
+        return httpx.Response(206 if start else 200, stream=httpx.ByteStream(content[start:]))
+
+    def work(place: Path, disk: Disk) -> None:
+        async def main() -> None:
+            async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+                backoff = Backoff(1, 1, lambda: 0.0)
+                downloader = Downloader(client, "http://c", "", lambda: backoff, keep_free_bytes=0, disk=disk)
+                await downloader.fetch(digest, place / "object", max_bytes=len(content), exact=True)
+
+        asyncio.run(main())
+
+    def check(place: Path, done: bool) -> None:
+        path = place / "object"
+        assert path.exists() or not done
+        if not path.exists():
+            work(place, SystemDisk())
+        assert path.read_bytes() == content
+
+    assert every_cut(tmp_path, lambda _place: None, work, check) > 5
 
 
 def test_the_store_holds_whole_models_only(tmp_path: Path) -> None:
