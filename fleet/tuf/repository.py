@@ -191,7 +191,7 @@ class Repository:
         shelf.drop_drafts(session, work.changed)
         if brought or work.changed & {"root", "targets"}:
             audit.record(session, at, actor, "trust.publish", ", ".join(sorted(work.changed))[:200] or "-")
-        shelf.prune(session, at)
+        shelf.prune(session, work.changed, at)
         after = _state_keys(roles.read(work.files["targets"]).signed)
         self.on_state_keys(after)
         return work

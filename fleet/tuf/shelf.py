@@ -50,12 +50,9 @@ def drop_drafts(session: Session, roles: Mapping[str, object] | set[str]) -> Non
     session.execute(delete(TrustDraft).where(TrustDraft.role.in_(list(roles))))
 
 
-def prune(session: Session, at_wall: float) -> None:
-    """Forget old versions; the root's never, devices walk through all of them."""
-    for role, version in session.execute(
-        select(TrustFile.role, func.max(TrustFile.version))
-        .where(TrustFile.role != "root")
-        .group_by(TrustFile.role)
-    ).all():
-        old = (TrustFile.version <= version - KEPT_VERSIONS, TrustFile.created_at < at_wall - KEPT_S)
+def prune(session: Session, roles: set[str], at_wall: float) -> None:
+    """Forget old versions of these roles; the root's never, devices walk through all of them."""
+    for role in roles - {"root"}:
+        newest = session.scalar(select(func.max(TrustFile.version)).where(TrustFile.role == role)) or 0
+        old = (TrustFile.version <= newest - KEPT_VERSIONS, TrustFile.created_at < at_wall - KEPT_S)
         session.execute(delete(TrustFile).where(TrustFile.role == role, *old))

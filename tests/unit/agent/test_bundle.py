@@ -22,7 +22,6 @@ from agent.store import Store
 from agent.trust import Gate
 from agent.update.journal import Journal
 from agent.vouch import Vouch
-from tests.fakes.power_cut import CutDisk, Left, PowerCut
 from tests.fakes.repository import DAY_S, Repository
 from tests.unit.agent.clocks import ManualClock
 from wire import desired, dsse
@@ -147,30 +146,6 @@ def test_nonsense_that_lies_ready_is_removed_and_the_agent_goes_on(site: Site) -
         (ready / "bundle.json").write_bytes(content)
         assert site.take()["ok"] is False
         assert not ready.exists()
-
-
-def test_a_cut_while_copying_leaves_nothing_half_ready_and_the_next_run_completes_it(site: Site) -> None:
-    stick = site.export()
-    cut_at, done = 0, False
-    while not done:
-        place = site.root / f"{cut_at}"
-        place.mkdir()
-        disk = CutDisk(place, cut_at)
-        try:
-            site.carry(stick, place, disk)
-            done = True
-        except PowerCut:
-            pass
-        for how in (Left.NOTHING, Left.NAMES):
-            after = disk.left(site.root / f"{cut_at}-{how.name}", how)
-            if not (after / "inbox/ready").exists():
-                assert not done
-                site.carry(stick, after)
-            objects = {path.name: path.read_bytes() for path in (after / "inbox/ready/objects").iterdir()}
-            assert len(objects) == 3
-            assert all(digest_of(content) == f"sha256:{name}" for name, content in objects.items())
-        cut_at += 1
-    assert cut_at > 20
 
 
 def test_a_damaged_object_no_room_and_another_device_are_told(site: Site, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, ConfigRefused, MetadataRefused
 from agent.metadata import Metadata, check_root
 from fleet.tuf import roles
-from tests.fakes.power_cut import CutDisk, Left, PowerCut
 from tests.fakes.repository import DAY_S, Repository, new_key
 from wire import dsse
 from wire.reasons import Reason
@@ -336,39 +335,6 @@ def test_a_lost_root_is_made_up_from_the_pinned_one_and_a_pinned_one_that_is_non
         device.refresh()
     with pytest.raises(MetadataRefused):
         check_root(repository.root_1.replace(b'"version":1', b'"version":2'))
-
-
-def test_a_power_cut_at_any_write_leaves_old_or_new_metadata(tmp_path: Path) -> None:
-    repository = Repository()
-    old = repository.add(b"old")
-    repository.publish()
-    before = Device(tmp_path / "before", repository)
-    assert before.length(old) == 3
-    (old_key,) = before.metadata.state_keys
-    repository.rotate("root", "timestamp", "state")
-    new = repository.add(b"newer")
-    repository.publish()
-    cut_at, done = 0, False
-    while not done:
-        place = tmp_path / f"{cut_at}"
-        CutDisk(before.folder).left(place, Left.EVERYTHING)
-        disk = CutDisk(place, cut_at)
-        device = Device(place, repository, disk)
-        device.clock.now_wall = before.clock.now_wall + 7200.0
-        try:
-            assert device.length(new) == 5
-            done = True
-        except PowerCut:
-            pass
-        for how in (Left.NOTHING, Left.NAMES):
-            after = Device(disk.left(tmp_path / f"{cut_at}-{how.name}", how), repository)
-            assert len(after.metadata.state_keys) == 1, "the old or the new, never neither"
-            assert (set(after.metadata.state_keys) == {old_key}) or not after.metadata.state_keys.keys() & {
-                old_key
-            }
-            assert (after.length(new), after.length(old)) == (5, 3)
-        cut_at += 1
-    assert cut_at > 20
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

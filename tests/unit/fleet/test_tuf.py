@@ -260,6 +260,19 @@ def test_a_changed_file_or_a_foreign_signature_does_not_verify(bench: Bench) -> 
             roles.check(roles.read(bench.repository.files()["root"]).signed, "root", root)
 
 
+def test_old_versions_are_forgotten_and_roots_are_not(bench: Bench) -> None:
+    bench.create()
+    bench.rotation.rotate(Change("root"), "me")
+    for _ in range(25):
+        bench.clock.now_wall += 16 * DAY_S
+        bench.repository.publish()
+    bench.verify()
+    assert bench.versions()["timestamp"] > 25
+    with pytest.raises(NotFound):
+        bench.repository.file("timestamp", 2)
+    assert len(bench.repository.roots()) == bench.versions()["root"] > 1
+
+
 def test_a_thousand_models_make_small_files(bench: Bench) -> None:
     import hashlib
 

@@ -76,7 +76,7 @@ def test_the_documents_of_the_wire_are_found() -> None:
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS, ids=lambda kind: kind.__qualname__)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_object_is_the_document_or_refused(kind: type[Doc], data: st.DataObject) -> None:
     value = data.draw(body(kind) | JSON)
