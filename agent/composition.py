@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import httpx
 
+from agent.admission import LiveAdmission
 from agent.backoff import Backoff
 from agent.bench import Bench
 from agent.child import Launcher, ModuleLauncher
@@ -23,14 +24,16 @@ from agent.doctor.examination import report
 from agent.download import Downloader, HttpMetadata
 from agent.filming import Filming
 from agent.health.host import HostFigures
-from agent.health.nvidia import Gpus
+from agent.health.nvidia import Gpus, best_capability
 from agent.health.report import HealthReport
 from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.inbox import Inbox
+from agent.jury import DeviceJury
 from agent.keys import FileKeys, Keys
 from agent.metadata import Metadata
 from agent.notify import Notifier
+from agent.observer import Observer
 from agent.outbox import Figures as Waiting
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
@@ -38,6 +41,7 @@ from agent.pace import Speed
 from agent.relay import Relays
 from agent.renewal import Renewal
 from agent.requests import Requests
+from agent.shadow import LiveShadow
 from agent.stamp import Stamp
 from agent.store import Store
 from agent.tls import SignedTokens, Trust, add_authorities
@@ -46,7 +50,7 @@ from agent.twin import Twin
 from agent.update.contact import Contact
 from agent.update.install import install
 from agent.update.journal import Journal
-from agent.update.live import LiveGround
+from agent.update.live import Gates, LiveGround
 from agent.update.releases import Releases
 from agent.update.slots import Slots
 from agent.update.updater import Updater
@@ -279,7 +283,12 @@ def _work(
     releases = Releases(slots, journal, store, install)
     contact = Contact()
     fetcher = TrustedFetcher(network.vouch, network.downloader)
-    ground = LiveGround(device, store, fetcher, config.limits, releases, contact)
+    gates = Gates(
+        DeviceJury(device, Observer(device, clock, config.state_dir), config.state_dir),
+        LiveAdmission(device, store, fetcher, config.state_dir, config.limits, best_capability),
+        LiveShadow(device),
+    )
+    ground = LiveGround(device, store, fetcher, config.limits, releases, contact, gates)
     deadlines = Deadlines(
         fetch_s=config.limits.fetch_deadline_s, swap_s=config.limits.switch_deadline_s + SWAP_MARGIN_S
     )

@@ -200,11 +200,15 @@ class Device:
         self._save_books(self._config.state_dir, durable=True)
         self._save_books(self._config.run_dir, durable=False)
 
-    def _binding(self, spec: PipelineSpec, revision: int) -> local.Binding:
-        models = {
+    def model_bindings(self, spec: PipelineSpec) -> dict[str, local.ModelBinding]:
+        """Where the engines of a pipeline are asked, by the workflow's model id."""
+        return {
             model_id: local.ModelBinding(use.name, use.digest, str(self._socket(use.engine)))
             for model_id, use in spec.uses
         }
+
+    def _binding(self, spec: PipelineSpec, revision: int) -> local.Binding:
+        models = self.model_bindings(spec)
         return local.Binding(
             revision,
             spec.workflow,

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.config import Limits
 from agent.errors import Transient, UpdateRefused
 from agent.reconcile import EngineSpec
+from agent.restraint import Restraint
 from agent.supervise import Keeper
 from wire import local
 from wire.reasons import Reason
@@ -50,9 +51,22 @@ class EngineUnit:
         self._limits = limits
         self._ends = 0
         self._changed = asyncio.Event()
+        self._restraint: Restraint | None = None
         self.on_change: Callable[[], None] = lambda: None
 
+    def hold_back(self) -> None:
+        """Its process gets less than those that serve, from its start until `serve`."""
+        self._restraint = Restraint()
+
+    def serve(self) -> None:
+        """Its process is one that serves."""
+        if self._restraint is not None:
+            self._restraint.release()
+            self._restraint = None
+
     def greeting(self) -> local.Message:
+        if self._restraint is not None and self.keeper.pid is not None:
+            self._restraint.apply(self.keeper.pid)
         # A socket that a killed process left behind would only look like an engine.
         self.socket.unlink(missing_ok=True)
         options = self.spec.options

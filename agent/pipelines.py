@@ -70,6 +70,7 @@ class PipelineUnit:
         self.up = False
         self.refused: UpdateRefused | None = None
         self.swap: SwapFigures | None = None
+        self.compared: local.Compared | None = None
         self.on_change: Callable[[], None] = lambda: None
         self.on_clip: Callable[[str, local.ClipTaken], None] = lambda _camera, _taken: None
         self._bind = bind
@@ -126,6 +127,8 @@ class PipelineUnit:
             self._switched(message)
         elif isinstance(message, local.Drained):
             self._drained.setdefault(message.ticket, asyncio.Event()).set()
+        elif isinstance(message, local.Compared):
+            self.compared = message
         elif isinstance(message, local.SnapshotTaken):
             _settle(self._snapshots.pop(message.rid, None), message)
         elif isinstance(message, local.ClipTaken):
@@ -259,6 +262,15 @@ class PipelineUnit:
         if (event := self._drained.get(ticket)) is not None and self.keeper.pid is not None:
             await event.wait()
         self._drained.pop(ticket, None)
+
+    def compare(self, order: local.Compare) -> bool:
+        """Have a second engine look at some of the pictures; what comes of it is in `compared`, from nothing on."""
+        self.compared = None
+        return self.keeper.send(order)
+
+    def end_comparison(self, ticket: str) -> None:
+        """Have it look no more."""
+        self.keeper.send(local.EndCompare(ticket))
 
     def promote(self, former: PipelineUnit | None) -> None:
         """The candidate is committed: its events count, and it goes on with the books of the one it replaces."""

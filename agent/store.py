@@ -106,6 +106,17 @@ class Store:
         self._check_out(digest, files)
         return path
 
+    async def manifest(self, digest: str, fetcher: Fetcher) -> Manifest:
+        """What a model consists of, fetched where it is not there.
+
+        :raises ArtifactRefused: it cannot be had
+        """
+        return await self._manifest("model", digest, fetcher)
+
+    def quota_left_bytes(self) -> int | None:
+        """What the store may still grow by; None without a quota."""
+        return max(0, self._quota_bytes - self._on_disk.used_bytes()) if self._quota_bytes else None
+
     async def _manifest(self, kind: Kind, digest: str, fetcher: Fetcher) -> Manifest:
         path = self.object_path(digest)
         if not path.exists():

@@ -62,7 +62,10 @@ class Candidates:
 
     async def _prepare(self) -> None:
         for spec in self._plan.engine_starts:
-            self._engines[spec.key] = self._device.start_engine(spec)
+            unit = self._engines[spec.key] = self._device.start_engine(spec)
+            # With nothing that serves there is nothing to spare.
+            if self._device.pipelines:
+                unit.hold_back()
         await _all(
             [unit.until_up() for unit in self._engines.values()],
             [
@@ -95,6 +98,8 @@ class Candidates:
 
         :raises UpdateRefused: not all could by the deadline; the old bindings are back
         """
+        for engine in self._engines.values():
+            engine.serve()
         units = {name: self._device.pipelines[name] for name in self._switches}
         for name, unit in units.items():
             self._former[name] = (unit.spec, unit.revision)

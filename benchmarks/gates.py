@@ -39,7 +39,7 @@ BASELINE_S = 300
 BASELINES = 25
 """Drawn of each recording; each serves several swaps."""
 PROBATION_S = 60
-WITNESS_PER_S = 3
+WITNESS_PER_S = 5
 VIDEOS = ("one-by-one-person-detection.mp4", "vtest.avi", "bottle-detection.mp4")
 MAX_FRAMES = 900
 LEAK_BYTES = 1024 * 1024

@@ -27,7 +27,7 @@ from fleet.errors import NotFound, Refused
 from fleet.objects import Objects
 from fleet.tables import Alias, ArtifactFile, DesiredRevision, StoredObject, Version
 from wire import local
-from wire.manifest import FileEntry, Manifest, digest_of
+from wire.manifest import FileEntry, Manifest, Needs, digest_of
 from wire.names import is_digest, is_name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
@@ -87,7 +87,7 @@ class Registry:
             root = await asyncio.to_thread(archive.unpack, packed, target, self._limits.unpacked_bytes)
             card = await self._checked("model", root)
             name = _named(upload, card)
-            manifest = await asyncio.to_thread(manifest_of, root)
+            manifest = await asyncio.to_thread(manifest_of, root, card.get("needs"))
             await self._put_model(manifest, root)
             row = await asyncio.to_thread(self._store, "model", name, manifest, b"", card, upload.actor)
             await self._put_model(
@@ -317,8 +317,8 @@ def _known(session: Session, kind: str, name: str) -> None:
         raise NotFound(kind, name, nearest(name, session.scalars(known)))
 
 
-def manifest_of(root: Path) -> Manifest:
-    """The manifest of every file below the directory."""
+def manifest_of(root: Path, needs: dict[str, Any] | None = None) -> Manifest:
+    """The manifest of every file below the directory, and what the check has found the model to need."""
     entries = []
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.is_symlink():
@@ -333,7 +333,7 @@ def manifest_of(root: Path) -> Manifest:
                 path=path.relative_to(root).as_posix(), sha256=f"sha256:{digest.hexdigest()}", size=size
             )
         )
-    return Manifest(kind="model", files=tuple(entries))
+    return Manifest(kind="model", files=tuple(entries), needs=Needs.model_validate(needs) if needs else None)
 
 
 def _file_rows(artifact: str, manifest: Manifest | None) -> list[dict[str, Any]]:

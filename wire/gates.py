@@ -16,6 +16,7 @@ GateName = Literal[
     "latency",
     "memory",
     "temperature",
+    "throttling",
     "confidence",
     "class-mix",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import PurePosixPath
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -36,11 +37,26 @@ class FileEntry(Doc):
         return path
 
 
+class Needs(Doc):
+    """What a device must have for a model to run, as its package declares; 0 and nothing mean that it does not say.
+
+    `memory_bytes`: of the engine process, weights and work space together. `engines`: those that can run it. `compute_capability`: the
+    least of an NVIDIA GPU, like `7.2`, for those engines that use one. `width` and `height`: of its input in pixels.
+    """
+
+    memory_bytes: int = Field(default=0, ge=0)
+    engines: tuple[str, ...] = ()
+    compute_capability: str = Field(default="", pattern=r"^(\d+\.\d+)?$")
+    width: int = Field(default=0, ge=0)
+    height: int = Field(default=0, ge=0)
+
+
 class Manifest(Doc):
-    """The files of one artifact, sorted by path."""
+    """The files of one artifact, sorted by path, and what a model of them needs, where its package says so."""
 
     kind: str = "model"
     files: tuple[FileEntry, ...] = Field(max_length=MAX_FILES)
+    needs: Needs | None = None
 
     @field_validator("files")
     @classmethod
@@ -56,10 +72,12 @@ class Manifest(Doc):
 
     def encode(self) -> bytes:
         """The canonical bytes: what the digest is computed over, and what is stored."""
-        body = {
+        body: dict[str, Any] = {
             "kind": self.kind,
             "files": [entry.model_dump(include={"path", "sha256", "size"}) for entry in self.files],
         }
+        if self.needs is not None:
+            body["needs"] = self.needs.model_dump(mode="json", include=set(Needs.model_fields))
         return json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
 
     @property

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from wire.doc import Doc
+from wire.gates import Gates
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 TimeOfDay = r"^([01]?\d|2[0-3]):[0-5]\d$"
@@ -28,6 +29,8 @@ class Update(Doc):
     `lock_deferral_s`: so long an application's lock may hold an update back. `probation_s`: so long at least every gate must hold
     before the revision is committed; without a verdict by `probation_deadline_s` the device goes back. `starts` in probation without a
     commit do so too. `contact_s`: so long a change of the connection may leave the control plane unreached before it is taken back.
+    `shadow_s`: so long at most a new model is compared with the one at work before it serves, on at most `shadow_frames` pictures of
+    each camera; 0 leaves that out. `gates`: the limits it is judged by afterwards.
     """
 
     windows: tuple[Window, ...] = ()
@@ -40,3 +43,6 @@ class Update(Doc):
     probation_deadline_s: float = Field(default=300.0, ge=1.0, le=7 * 86400.0)
     starts: int = Field(default=3, ge=1, le=100)
     contact_s: float = Field(default=120.0, ge=1.0, le=86400.0)
+    shadow_s: float = Field(default=10.0, ge=0.0, le=86400.0)
+    shadow_frames: int = Field(default=30, ge=1, le=1_000_000)
+    gates: Gates = Gates()

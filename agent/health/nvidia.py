@@ -43,10 +43,32 @@ class Gpus:
             log.warning("a GPU does not answer", extra={"cause": str(e)})
             return ()
 
+    def compute_capability(self) -> tuple[int, int] | None:
+        """Of the best one; None where there is none, or it does not tell."""
+        nvml = self._nvml
+        if nvml is None:
+            return None
+        try:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            found = [nvml.nvmlDeviceGetCudaComputeCapability(handle) for handle in handles]
+        except nvml.NVMLError as e:
+            log.warning("a GPU does not tell its compute capability", extra={"cause": str(e)})
+            return None
+        return max(((int(major), int(minor)) for major, minor in found), default=None)
+
     def close(self) -> None:
         if self._nvml is not None:
             self._nvml.nvmlShutdown()
             self._nvml = None
+
+
+def best_capability() -> tuple[int, int] | None:
+    """Of this device's best GPU, read once."""
+    gpus = Gpus()
+    try:
+        return gpus.compute_capability()
+    finally:
+        gpus.close()
 
 
 def _read_one(nvml: Any, handle: Any, driver: str) -> Accelerator:

@@ -46,12 +46,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Machine:
-    """The device, before the change at its worst and now. `foreign_cpu`: share of the processor that other programs take."""
+    """The device, before the change at its worst and now. `foreign_cpu`: share of the processor that other programs take.
+    `relief`: share of its frames that the device can bear."""
 
     celsius_before: float | None = None
     celsius: float | None = None
     foreign_cpu_before: float = 0.0
     foreign_cpu: float = 0.0
+    relief_before: float = 1.0
+    relief: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ HOLD_S: Mapping[str, float] = {
     "latency": 8.0,
     "memory": 2.0,
     "temperature": 10.0,
+    "throttling": 10.0,
     "confidence": 3.0,
     "class-mix": 3.0,
 }

@@ -216,6 +216,8 @@ def _agent_pid(config: Any) -> int | None:
 
 
 def _lines(status: dict[str, Any]) -> str:
+    from outrider import updatewords
+
     reported, health = status["reported"], status["health"]
     lines = [
         f"{status['device']} of {status['fleet']}: {'connected' if status['connected'] else 'offline'}, "
@@ -223,6 +225,7 @@ def _lines(status: dict[str, Any]) -> str:
     ]
     if reported.get("message"):
         lines.append(f"  {reported['reason']}: {reported['message']}")
+    lines += [f"  {words}" for words in updatewords.lines(reported)]
     for name, camera in health["cameras"].items():
         blind = camera.get("blind_now")
         now = f", blind for {blind['for_s']:.1f} s ({blind['cause']})" if blind else ""

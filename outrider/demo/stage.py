@@ -170,15 +170,16 @@ class Stage:
         :raises DemoFailed: it does neither in time
         """
 
-        def outcome() -> dict[str, Any] | None:
-            reported = self.reported()
-            if reported.get("offered", 0) < revision:
-                return None
-            phase = reported.get("phase")
-            taken = phase in DONE_PHASES and reported.get("revision", 0) >= revision
-            return reported if taken or phase in FAILED_PHASES else None
+        return self.wait(f"revision {revision}", lambda: self.outcome(revision), deadline_s)
 
-        return self.wait(f"revision {revision}", outcome, deadline_s)
+    def outcome(self, revision: int) -> dict[str, Any] | None:
+        """What the device reports of a revision that it has taken or refused; None before that."""
+        reported = self.reported()
+        if reported.get("offered", 0) < revision:
+            return None
+        phase = reported.get("phase")
+        taken = phase in DONE_PHASES and reported.get("revision", 0) >= revision
+        return reported if taken or phase in FAILED_PHASES else None
 
     def wait(
         self, what: str, probe: Callable[[], dict[str, Any] | None], deadline_s: float = START_DEADLINE_S

@@ -24,6 +24,14 @@ from wire.redact import redact
 CAMERA = "camera"
 SWAP_DEADLINE_S = 120.0
 EVENTS_DEADLINE_S = 10.0
+UPDATE = {"shadow_s": 6, "shadow_frames": 15, "probation_s": 3, "gates": {"min_frames": 75, "patience_s": 20}}
+"""Shorter than a device in the field would have it, so that a minute shows all of it."""
+TOLD = {
+    "PREPARE": "prepared beside the model at work",
+    "SHADOW": "compared with it on the same pictures",
+    "PROBATION": "at work, on probation: the former model looks on",
+}
+"""Phases that are told as they come."""
 
 Say = Callable[[str], None]
 
@@ -38,14 +46,24 @@ class Wishes:
 
 @dataclass
 class Summary:
-    """What the demo saw: one entry in `swaps` for each swap, the books of the camera at the end, and the newest health document
-    that the control plane has."""
+    """What the demo saw: one entry in `swaps` for each swap, in `shadows` for each comparison before one, the books of the camera at
+    the end, and the newest health document that the control plane has."""
 
     swaps: list[dict[str, Any]] = field(default_factory=list)
+    shadows: list[dict[str, Any]] = field(default_factory=list)
     camera: dict[str, Any] = field(default_factory=dict)
     health: dict[str, Any] = field(default_factory=dict)
     start_s: float = 0.0
     judgement: dict[str, Any] | None = None
+
+
+@dataclass
+class Awaited:
+    """A revision that was pushed, none where it is 0; when, and the phase that was told last."""
+
+    revision: int = 0
+    since_mono: float = 0.0
+    phase: str = ""
 
 
 class Story:
@@ -58,6 +76,7 @@ class Story:
         self._say = say
         self._current = 0
         self._registered: list[str] = []
+        self._awaited = Awaited()
         self.summary = Summary()
 
     def set_up(self) -> None:
@@ -79,7 +98,7 @@ class Story:
             stage.api.upload_model(v.directory, name=f"demo-{v.name}")["name"] for v in cast.versions
         ]
         stage.api.upload_workflow(cast.workflow, name="demo")
-        self._apply()
+        self._taken(stage.await_outcome(stage.push(self._document()), SWAP_DEADLINE_S))
         stage.wait("the first result", self._first_result)
         self.summary.start_s = round(time.monotonic() - started_mono, 1)
         self._say(f"first result after {self.summary.start_s} s; the picture: {stage.agent_url}/")
@@ -96,7 +115,9 @@ class Story:
             self._stage.processes.check()
             self._say(self._line(elapsed_s))
             due = 0 < wishes.swap_after_s <= elapsed_s and not swapped
-            if key or due:
+            if self._awaited.revision:
+                self._look_for_outcome()
+            elif key or due:
                 swapped = True
                 self._swap()
             if 0 < wishes.duration_s <= elapsed_s or self._camera().get("state") == "ended":
@@ -125,14 +146,12 @@ class Story:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _apply(self) -> dict[str, Any]:
-        revision = self._stage.push(self._document())
-        reported = self._stage.await_outcome(revision, SWAP_DEADLINE_S)
+    def _taken(self, reported: dict[str, Any]) -> None:
+        """:raises DemoFailed: the device has refused it"""
         if reported["phase"] in ("REJECTED", "ROLLED_BACK"):
             raise DemoFailed(
-                f"the device refused revision {revision}: {reported.get('reason')}: {reported.get('message')}"
+                f"the device refused revision {reported['offered']}: {reported.get('reason')}: {reported.get('message')}"
             )
-        return reported
 
     def _camera(self) -> dict[str, Any]:
         return dict(self._stage.cameras().get(CAMERA) or {})
@@ -152,7 +171,7 @@ class Story:
                     "events": {"send": cast.send, "min_interval_s": 0 if cast.send == "every" else 1},
                 }
             },
-            "settings": {"health_s": 5},
+            "settings": {"health_s": 5, "update": UPDATE},
         }
 
     def _judge(self, truth: dict[str, Any]) -> dict[str, Any]:
@@ -189,10 +208,30 @@ class Story:
     def _swap(self) -> None:
         self._current = 1 - self._current
         self._say(f"swapping to {self._cast.versions[self._current].words} …")
-        started_mono = time.monotonic()
-        reported = self._apply()
+        self._awaited = Awaited(self._stage.push(self._document()), time.monotonic())
+
+    def _look_for_outcome(self) -> None:
+        """Tell the phases of the update as they come, and what it came to."""
+        awaited, reported = self._awaited, self._stage.reported()
+        phase = reported.get("phase", "") if reported.get("offered") == awaited.revision else ""
+        if phase in TOLD and phase != awaited.phase:
+            self._say(f"  {TOLD[phase]}")
+        awaited.phase = phase
+        if (outcome := self._stage.outcome(awaited.revision)) is not None:
+            self._awaited = Awaited()
+            self._taken(outcome)
+            self._note_swap(outcome, round(time.monotonic() - awaited.since_mono, 2))
+        elif time.monotonic() - awaited.since_mono > SWAP_DEADLINE_S:
+            raise DemoFailed(
+                f"revision {awaited.revision} was neither taken nor refused in {SWAP_DEADLINE_S:.0f} s"
+            )
+
+    def _note_swap(self, reported: dict[str, Any], took_s: float) -> None:
+        shadow = telling.shadow(((reported.get("update") or {}).get("phases") or {}).get("shadow") or {})
+        self.summary.shadows.append(shadow)
+        self._say(telling.shadowed(shadow))
         for figures in reported.get("swaps", ()):
-            entry = {**figures, "took_s": round(time.monotonic() - started_mono, 2)}
+            entry = {**figures, "took_s": took_s}
             self.summary.swaps.append(entry)
             self._say(
                 f"swapped in {entry['took_s']} s: frames lost {entry['frames_lost']}, gap {entry['gap_ms']} ms, longest gap "
@@ -207,7 +246,9 @@ class Story:
         """The summary as text."""
         summary = self.summary
         words = [version.words for version in self._cast.versions]
-        return telling.report(summary.camera, summary.swaps, summary.health, summary.judgement, words)
+        return telling.report(
+            summary.camera, summary.swaps, summary.shadows, summary.health, summary.judgement, words
+        )
 
 
 def _seconds() -> Iterator[bool]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outrider.demo.judge import GOOD
+from outrider.updatewords import comparison
 
 MIB = 1 << 20
 
@@ -39,6 +40,7 @@ def _value(value: Any) -> str:
 def report(
     camera: Mapping[str, Any],
     swaps: Sequence[Mapping[str, Any]],
+    shadows: Sequence[Mapping[str, Any]],
     health: Mapping[str, Any],
     judgement: Mapping[str, Any] | None,
     versions: Sequence[str],
@@ -50,6 +52,7 @@ def report(
     lines.append(f"  frames lost   {_value(missing) if missing else 0}")
     blind = {cause: f"{seconds:.1f} s" for cause, seconds in (camera.get("blind_s") or {}).items()}
     lines.append(f"  blind         {', '.join(f'{s} {cause}' for cause, s in blind.items()) or 'never'}")
+    lines += [f"  shadow        {shadowed(figures)}" for figures in shadows]
     lines += [
         f"  swap          frames lost {swap['frames_lost']}, gap {swap['gap_ms']:.0f} ms "
         f"(a frame period is {swap['frame_period_ms']:.0f} ms), done in {swap['took_s']:.1f} s"
@@ -59,6 +62,19 @@ def report(
     if judgement:
         lines += _judged(judgement, versions)
     return "\n".join(lines)
+
+
+def shadow(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of the demo's one model out of what is reported of the comparison; `skipped` says why there are none."""
+    for models in (phase.get("pipelines") or {}).values():
+        for figures in models.values():
+            return dict(figures)
+    return {"skipped": phase.get("why") or "nothing was told"}
+
+
+def shadowed(figures: Mapping[str, Any]) -> str:
+    """The comparison in one line."""
+    return f"not compared: {figures['skipped']}" if "skipped" in figures else comparison(figures)
 
 
 def _health(health: Mapping[str, Any]) -> list[str]:

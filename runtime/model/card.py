@@ -38,6 +38,7 @@ def describe(
         "decode": asdict(spec.decode),
         "outputs": list(engine.get("outputs", [])),
         "engine": {key: engine[key] for key in ("engine", "version", "provider") if key in engine},
+        "needs": manifest.needs.model_dump(mode="json") if manifest.needs else None,
         "files": len(manifest.files),
         "total_bytes": manifest.total_bytes,
         "golden": golden,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from runtime.errors import ModelRefused
 from runtime.model import labels as label_files
-from runtime.model.spec import DecodeSpec, GoldenSpec, InputSpec, ModelSpec, Task
+from runtime.model.spec import Constraints, DecodeSpec, GoldenSpec, InputSpec, ModelSpec, Task
 from runtime.model.toml import Table
 from wire.problem import Problem
 from wire.reasons import Reason
 
 if TYPE_CHECKING:
-    from wire.manifest import Manifest
+    from wire.manifest import Manifest, Needs
 
 _tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -99,6 +100,7 @@ def parse(document: dict[str, Any], problems: list[Problem]) -> ModelSpec:
         recognised=model.text("recognised", "", longest=2000),
         external=tuple(p for p in model.texts("external") if _safe(model, "external", p)),
         parts=_parts(model),
+        constraints=_constraints(root.table("constraints")),
         golden=_golden(golden) if golden.flag("present", default=False) else None,
     )
 
@@ -146,6 +148,16 @@ def _decode(table: Table) -> DecodeSpec:
         max_detections=table.integer("max_detections", 300, least=1, most=100_000),
         class_offset=table.integer("class_offset", 0, least=-1000, most=100_000),
         options=table.table("options").raw(),
+    )
+
+
+def _constraints(table: Table) -> Constraints:
+    capability = table.text("compute_capability", "", longest=8)
+    if capability and not re.fullmatch(r"\d+\.\d+", capability):
+        table.problem("compute_capability", f"{capability!r} is none", "a number like 7.2")
+        capability = ""
+    return Constraints(
+        table.integer("memory_mib", 0, least=0, most=1 << 20), tuple(table.texts("engines")), capability
     )
 
 
@@ -239,6 +251,7 @@ def document(spec: ModelSpec) -> dict[str, Any]:
         model["parts"] = list(spec.parts)
     form = {**asdict(spec.input), "batch": spec.input.batch or 0}
     form["mean"], form["std"] = list(spec.input.mean), list(spec.input.std)
+    constraints = {name: value for name, value in asdict(spec.constraints).items() if value}
     golden = {"present": False} if spec.golden is None else {"present": True, **asdict(spec.golden)}
     return {
         "schema": SCHEMA,
@@ -246,6 +259,7 @@ def document(spec: ModelSpec) -> dict[str, Any]:
         "input": form,
         "decode": asdict(spec.decode),
         "golden": golden,
+        **({"constraints": constraints} if constraints else {}),
     }
 
 
@@ -260,7 +274,27 @@ def manifest(directory: Path) -> Manifest:
         FileEntry(path=path, sha256=hash_file(directory / path), size=(directory / path).stat().st_size)
         for path in files(directory)
     ]
-    return Manifest(files=tuple(entries))
+    return Manifest(files=tuple(entries), needs=_needs(directory))
+
+
+def _needs(directory: Path) -> Needs | None:
+    """What the package declares; None where it declares nothing, or is no package."""
+    from wire.manifest import Needs
+
+    try:
+        spec = parse(_document(directory), [])
+    except ModelRefused:
+        return None
+    declared = spec.constraints
+    if declared == Constraints():
+        return None
+    return Needs(
+        memory_bytes=declared.memory_mib * 1024 * 1024,
+        engines=declared.engines,
+        compute_capability=declared.compute_capability,
+        width=spec.input.width,
+        height=spec.input.height,
+    )
 
 
 def digest(directory: Path) -> str:

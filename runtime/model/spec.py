@@ -108,6 +108,15 @@ COCO_KEYPOINTS = (
 
 
 @dataclass(frozen=True)
+class Constraints:
+    """What a device must have, `[constraints]` of `model.toml`, told before a byte of the weights is fetched; see `wire.manifest.Needs`."""
+
+    memory_mib: int = 0
+    engines: tuple[str, ...] = ()
+    compute_capability: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The content of `model.toml` that matters when the model runs."""
 
@@ -125,6 +134,7 @@ class ModelSpec:
     """Files beside the graph that hold its weights, where it is too large for one."""
     parts: tuple[str, ...] = ()
     """Packages within the package, each a folder of its name, whose models work together with this one."""
+    constraints: Constraints = Constraints()
     golden: GoldenSpec | None = None
     """None where the package was made without: its results cannot be checked."""
 

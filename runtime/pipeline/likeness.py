@@ -13,7 +13,7 @@ from runtime.results import Answer, NoAnswer, Result
 from wire.local import Likeness
 from wire.local.pipeline import SCORE_BINS
 
-SURE_SCORE = 0.5
+SURE_SCORE = 0.4
 """An object seen with this confidence is not one that another model may well miss."""
 OKS_DEVIATION = 0.05
 """Of every keypoint: about the mean of COCO's own, 0.025 to 0.107 (cocodataset.org/#keypoints-eval)."""

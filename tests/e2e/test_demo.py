@@ -59,6 +59,14 @@ def test_the_swap_loses_no_frame(told: tuple[dict[str, Any], str]) -> None:
     assert swap["longest_gap_ms"] <= 2.5 * swap["frame_period_ms"]
 
 
+def test_version_2_was_compared_with_version_1_before_it_served(told: tuple[dict[str, Any], str]) -> None:
+    summary, shown = told
+    (shadow,) = summary["shadows"]
+    assert shadow["compared"] >= 5, shadow
+    assert shadow["agreement"] > 0.8
+    assert "pictures compared before the swap, agreement" in shown
+
+
 def test_version_2_finds_what_version_1_was_not_taught(told: tuple[dict[str, Any], str]) -> None:
     first, second = told[0]["judgement"]["versions"]
     for verdict, least, most in ((first, 0.0, 0.1), (second, 0.9, 1.0)):

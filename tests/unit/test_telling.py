@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from outrider.demo.telling import line, report
+from outrider.demo.telling import line, report, shadow, shadowed
+from outrider.updatewords import lines
 
 CAMERA: dict[str, Any] = {
     "fps": 15.0,
@@ -45,8 +46,39 @@ def test_the_report_sets_the_versions_side_by_side() -> None:
     ]
     judgement = {"counted": 26, "true_caps": 26, "versions": verdicts}
     swap = {"frames_lost": 0, "gap_ms": 66.0, "frame_period_ms": 66.7, "took_s": 0.7}
-    lines = report(CAMERA, [swap], {}, judgement, ("old one", "new one")).splitlines()
+    told = {
+        "compared": 15,
+        "agreement": 0.964,
+        "found": {"live": 60, "candidate": 61},
+        "confidence_difference": 0.012,
+    }
+    lines = report(CAMERA, [swap], [told], {}, judgement, ("old one", "new one")).splitlines()
     assert any(line.split() == ["dented", "3", "of", "4", "0", "of", "4"] for line in lines)
     assert any("frames lost   3 latest-frame-wins" in line for line in lines)
     assert any("gap 66 ms" in line for line in lines)
+    assert any(
+        "15 pictures compared before the swap, agreement 96%, confidence +0.01" in line for line in lines
+    )
     assert any("health        none has arrived yet" in line for line in lines)
+
+
+def test_a_comparison_that_was_left_out_says_why() -> None:
+    assert shadowed(shadow({"why": "memory: too little"})) == "not compared: memory: too little"
+    told = {"pipelines": {"p": {"m/1": {"compared": 9, "agreement": None}}}}
+    assert shadowed(shadow(told)) == "9 pictures compared before the swap"
+
+
+def test_what_is_reported_of_an_update_is_told_with_gate_figure_and_limit() -> None:
+    phases = {
+        "shadow": {"why": "no picture came in time"},
+        "probation": {"gate": "empty-output", "figure": 1.0, "limit": 0.9, "message": "gate empty-output"},
+    }
+    told = lines(
+        {"update": {"phases": phases}, "swaps": [{"pipeline": "door", "frames_lost": 0, "gap_ms": 99.6}]}
+    )
+    assert told == [
+        "not compared before the swap: no picture came in time",
+        "door swapped: frames lost 0, gap 100 ms",
+        "gate empty-output did not hold: 1 against a limit of 0.9",
+    ]
+    assert lines({}) == []

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outrider import updatewords
 from outrider.commands.fleet import events
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, pair, print_json, show, value
@@ -93,6 +94,8 @@ def _device_show(args: argparse.Namespace, client: Client) -> int:
     )
     if reported.get("reason"):
         print(f"  {reported['reason']}: {reported.get('message')}")
+    for words in updatewords.lines(reported):
+        print(f"  {words}")
     for problem in reported.get("problems", []):
         print(f"  {problem.get('path')}: {problem.get('message')}")
     for kind in ("cameras", "models", "workflows", "pipelines"):

@@ -12,7 +12,7 @@ from agent.judgement.baseline import Baseline
 from agent.judgement.blocks import Block, between, joined, latency_ms, recent
 from agent.judgement.drift import class_psi, psi
 from agent.judgement.evidence import Evidence, Machine, Memory, Pairs, of_witness
-from agent.judgement.gates import Measure, blind_limit, empty_limit, measure
+from agent.judgement.gates import Measure, blind_limit, doubt, empty_limit, measure
 from agent.judgement.verdict import Judge
 from wire.gates import Gates
 from wire.local import Likeness, Sight
@@ -63,9 +63,9 @@ def test_an_engine_that_ended_once_is_enough() -> None:
 
 
 def test_a_model_that_sees_nothing_where_the_former_is_sure() -> None:
-    blind = Pairs(20, 15, 15, SCORES, (0,) * 16)
+    blind = Pairs(25, 20, 20, SCORES, (0,) * 16)
     assert gates(Evidence(seconds(5), {"m": blind}))["empty-output"].figure == 1.0
-    assert "empty-output" not in gates(Evidence(seconds(5), {"m": replace(blind, former_sure=14)}))
+    assert "empty-output" not in gates(Evidence(seconds(5), {"m": replace(blind, former_sure=19)}))
     assert "empty-output" not in gates(Evidence(seconds(5), {"m": replace(blind, new_blank=10)})), (
         "it misses some"
     )
@@ -101,6 +101,14 @@ def test_nothing_from_the_first_frame_on_is_caught_where_the_scene_never_was_emp
     assert gates(Evidence(blind[:10])) == {}
     short = Baseline(tuple(block(5.0, 50) for _ in range(6)))
     assert blind_limit(short) is None, "half a minute says too little"
+
+
+def test_a_model_that_has_found_nothing_yet_is_in_doubt_where_something_was_found_before() -> None:
+    empty = tuple(replace(b, run=10 * (n + 1)) for n, b in enumerate(seconds(3, scores=(0,) * 16, empty=10)))
+    assert doubt(Evidence(empty), BASELINE)
+    assert doubt(Evidence(empty), Baseline()) == ""
+    assert doubt(Evidence(empty, {"m": Pairs(9, 5, 5, SCORES)}), Baseline())
+    assert doubt(Evidence((*empty, block())), BASELINE) == ""
 
 
 def test_a_lower_rate_is_the_models_doing_only_where_the_camera_gives_frames() -> None:

@@ -117,7 +117,7 @@ def test_an_ended_update_has_no_more_events() -> None:
 
 def test_the_plain_wishes_have_the_defaults_of_the_wire() -> None:
     there = {name: field.default for name, field in Update.model_fields.items()}
-    assert there == {field.name: field.default for field in fields(Wishes)}
+    assert there.items() >= {field.name: field.default for field in fields(Wishes)}.items()
 
 
 def test_the_page_shows_the_table_as_the_code_has_it() -> None:
