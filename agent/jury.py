@@ -51,6 +51,7 @@ class Subject:
     spec: PipelineSpec
     former: PipelineSpec | None
     baseline: Baseline
+    former_run_cpu_ms: float | None = None
     restarts: dict[str, int] = field(default_factory=dict)
     witness_pid: int = 0
 
@@ -137,7 +138,15 @@ class DeviceJury:
         )
         memory = {key: Memory(tuple(self._memory.get(key, ()))) for key in engines}
         seconds = tuple(book.seconds) if book.revision == self._revision else ()
-        return Evidence(seconds, pairs, restarts, memory, self._now(self._machine))
+        return Evidence(
+            seconds,
+            pairs,
+            restarts,
+            memory,
+            self._observer.run_cpu_ms(subject.spec),
+            subject.former_run_cpu_ms,
+            self._now(self._machine),
+        )
 
     def _take_memory(self, elapsed_s: float) -> None:
         for key, unit in self._device.engines.items():
@@ -262,9 +271,12 @@ class DeviceJury:
         self._revision, self._machine, self._judge, self._next_s = revision, machine, Judge(), 0.0
         self._memory, self._told = {}, {}
         self._subjects = {
-            name: Subject(spec, former.pipelines.get(name), baselines.get(name, Baseline()))
+            name: self._subject(spec, former.pipelines.get(name), baselines.get(name, Baseline()))
             for name, spec in changed.items()
         }
+
+    def _subject(self, spec: PipelineSpec, former: PipelineSpec | None, baseline: Baseline) -> Subject:
+        return Subject(spec, former, baseline, self._observer.run_cpu_ms(former) if former else None)
 
     def _resume(self, desired: Desired) -> None:
         """After a start of the agent: the baseline is on disk, the former engines are gone."""

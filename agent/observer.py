@@ -94,19 +94,41 @@ def _due(stats: local.PipelineStats) -> int:
     return stats.frames - by_rule
 
 
+class EngineBook:
+    """Processor time and runs of one engine process, each reading of the last minute."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[int, float, int]] = deque(maxlen=int(60 / READ_S))
+
+    def read(self, pid: int, cpu_s: float, runs: int) -> None:
+        if self._rows and (self._rows[-1][0] != pid or self._rows[-1][2] > runs):
+            self._rows.clear()
+        self._rows.append((pid, cpu_s, runs))
+
+    def run_cpu_ms(self, least_runs: int = 50) -> float | None:
+        """Of a run, over the newest readings that hold so many; None before."""
+        for pid, cpu_s, runs in reversed(self._rows):
+            if (count := self._rows[-1][2] - runs) >= least_runs:
+                assert pid == self._rows[-1][0]
+                return 1000.0 * (self._rows[-1][1] - cpu_s) / count
+        return None
+
+
 class MachineBook:
     """Heat of the device, and the share of its processor that belongs to others."""
 
     def __init__(self, celsius: Callable[[], float | None] = temperature) -> None:
         self.celsius: float | None = None
         self.foreign_cpu = 0.0
+        self.cpu_s: dict[int, float] = {}
         self._celsius = celsius
         self._next_mono = 0.0
         self._before: tuple[float, float, dict[int, float]] | None = None
 
-    def read(self, pids: list[int], at_mono: float) -> None:
+    def read(self, pids: list[int], at_mono: float) -> bool:
+        """Whether it was time to."""
         if at_mono < self._next_mono:
-            return
+            return False
         self._next_mono = at_mono + READ_S
         self.celsius = self._celsius()
         times = psutil.cpu_times()
@@ -119,6 +141,8 @@ class MachineBook:
             foreign = min(1.0, max(0.0, busy - ours_s / spent_s))
             self.foreign_cpu += SMOOTH * (foreign - self.foreign_cpu)
         self._before = (all_s, idle_s, own_s)
+        self.cpu_s = own_s
+        return True
 
 
 def _cpu_s(pid: int) -> float:
@@ -142,6 +166,7 @@ class Observer:
         self._clock = clock
         self._path = state_dir / HISTORY_FILE
         self._books: dict[str, PipelineBook] = {}
+        self._engines: dict[str, EngineBook] = {}
         self._histories = self._load()
         self._next_save_mono = clock.mono() + HOUR_S
         self._dirty = False
@@ -156,7 +181,8 @@ class Observer:
             self._read(name, unit, at_mono)
         keepers = [unit.keeper for unit in self._device.engines.values()]
         keepers += [unit.keeper for unit in self._device.pipelines.values()]
-        self.machine.read([keeper.pid for keeper in keepers if keeper.pid], at_mono)
+        if self.machine.read([keeper.pid for keeper in keepers if keeper.pid], at_mono):
+            self._read_engines()
         if self._dirty and at_mono >= self._next_save_mono:
             self._next_save_mono = at_mono + HOUR_S
             self._save()
@@ -169,6 +195,22 @@ class Observer:
         history = self._histories.get(spec.name, History())
         same = history.same_hours(subject, self._clock.wall())
         return Baseline(tuple(book.blocks), same, spec.camera.pace == "file")
+
+    def run_cpu_ms(self, spec: PipelineSpec) -> float | None:
+        """Processor time of one run of each of a pipeline's engines, together."""
+        times = [
+            self._engines.get(key, EngineBook()).run_cpu_ms() for key in {use.engine for _, use in spec.uses}
+        ]
+        known = [each for each in times if each is not None]
+        return sum(known) if known and len(known) == len(times) else None
+
+    def _read_engines(self) -> None:
+        for key in set(self._engines) - set(self._device.engines):
+            del self._engines[key]
+        for key, unit in self._device.engines.items():
+            if unit.stats is not None and (pid := unit.keeper.pid) in self.machine.cpu_s:
+                book = self._engines.setdefault(key, EngineBook())
+                book.read(pid, self.machine.cpu_s[pid], unit.stats.requests)
 
     def _read(self, name: str, unit: PipelineUnit, at_mono: float) -> None:
         book = self.book(name)

@@ -60,10 +60,13 @@ class Machine:
 @dataclass(frozen=True)
 class Evidence:
     """Of one pipeline: `blocks` of a second each since the switch, and by model id what the former model says of the same
-    pictures, where it still can be asked. `restarts` of its engines."""
+    pictures, where it still can be asked. `restarts` of its engines. `run_cpu_ms`: processor time of a run of its engines, and of
+    the former ones before the switch; None where it is not known."""
 
     blocks: tuple[Block, ...] = ()
     pairs: Mapping[str, Pairs] = field(default_factory=dict)
     restarts: int = 0
     memory: Mapping[str, Memory] = field(default_factory=dict)
+    run_cpu_ms: float | None = None
+    former_run_cpu_ms: float | None = None
     machine: Machine = Machine()

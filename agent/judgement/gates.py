@@ -29,8 +29,9 @@ STRETCHES = 3
 BLIND_FRAMES = 300
 BLIND_WINDOWS = 20
 LATENCY_FRAMES = 50
-FOREIGN_CPU = 0.15
-"""Where other programs take so much more of the processor than before, times say nothing of the model."""
+FOREIGN_CPU = 0.25
+FOREIGN_RISE = 0.15
+"""Where other programs take so much of the processor, or so much more than before, times say little of the model."""
 PAIRED_OBJECTS = 50
 OBJECTS = 150
 DRIFT_S = 30.0
@@ -171,7 +172,7 @@ def _negative(figure: float | None) -> float | None:
 
 def _latency(evidence: Evidence, baseline: Baseline, limits: Gates) -> Iterator[Measure]:
     window = recent(_warm(evidence), WINDOW_S, LATENCY_FRAMES)
-    if not baseline.enough or _disturbed(evidence):
+    if not baseline.enough or (_disturbed(evidence) and not _costs_more(evidence, limits.latency_ratio)):
         return
     for quantile, words in ((_p95, "95th of 100"), (_p50, "the median")):
         usual, worst, figure = quantile(baseline.whole), baseline.worst(WINDOW_S, quantile), quantile(window)
@@ -284,7 +285,15 @@ def _warm(evidence: Evidence) -> tuple[Block, ...]:
 
 
 def _disturbed(evidence: Evidence) -> bool:
-    return evidence.machine.foreign_cpu > evidence.machine.foreign_cpu_before + FOREIGN_CPU
+    machine = evidence.machine
+    foreign, before = machine.foreign_cpu, machine.foreign_cpu_before
+    return max(foreign, before) > FOREIGN_CPU or foreign > before + FOREIGN_RISE
+
+
+def _costs_more(evidence: Evidence, ratio: float) -> bool:
+    """Whether a run takes that much more of the processor's time, which other programs do not change."""
+    now, before = evidence.run_cpu_ms, evidence.former_run_cpu_ms
+    return now is not None and before is not None and now > ratio * before
 
 
 Gate = Callable[[Evidence, Baseline, Gates], Iterator[Measure]]

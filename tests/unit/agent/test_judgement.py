@@ -14,6 +14,7 @@ from agent.judgement.drift import class_psi, psi
 from agent.judgement.evidence import Evidence, Machine, Memory, Pairs, of_witness
 from agent.judgement.gates import Measure, blind_limit, doubt, empty_limit, measure
 from agent.judgement.verdict import Judge
+from agent.observer import EngineBook
 from wire.gates import Gates
 from wire.local import Likeness, Sight
 
@@ -125,6 +126,11 @@ def test_slower_by_two_fifths_is_caught_and_by_a_tenth_is_not() -> None:
     assert gates(Evidence(seconds(14, **slow)), limits=Gates(latency_ratio=2.0)) == {}
     busy = Machine(foreign_cpu_before=0.1, foreign_cpu=0.5)
     assert gates(Evidence(seconds(14, **slow), machine=busy)) == {}, "other programs took the processor"
+    dear = Evidence(seconds(14, **slow), machine=busy, run_cpu_ms=28.0, former_run_cpu_ms=20.0)
+    assert set(gates(dear)) == {"latency"}, "a run takes more of the processor's own time"
+    assert gates(replace(dear, run_cpu_ms=24.0)) == {}
+    always = Machine(foreign_cpu_before=0.8, foreign_cpu=0.8)
+    assert gates(Evidence(seconds(14, **slow), machine=always)) == {}
 
 
 def test_a_device_whose_latency_varies_by_itself_has_a_wider_limit() -> None:
@@ -244,3 +250,17 @@ def test_a_latency_lies_within_its_bin() -> None:
     assert low is not None
     assert high is not None
     assert 18.9 < low < high < 21.9
+
+
+# --- what the observer makes of it ----------------------------------------------------------------------------------------
+
+
+def test_processor_time_of_a_run_is_of_one_process_and_of_enough_runs() -> None:
+    book = EngineBook()
+    book.read(1, 10.0, 100)
+    book.read(1, 10.4, 120)
+    assert book.run_cpu_ms() is None, "twenty runs are too few"
+    book.read(1, 11.0, 150)
+    assert book.run_cpu_ms() == pytest.approx(20.0)
+    book.read(2, 0.5, 10)
+    assert book.run_cpu_ms() is None, "another process"
