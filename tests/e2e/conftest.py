@@ -17,6 +17,8 @@ from tests.integration.test_clips import EVENT
 CAMERA = "door"
 MODEL_ID = "people/1"
 WORKFLOW = Path(__file__).resolve().parents[2] / "examples" / "workflows" / "count_people.json"
+SOON = {"shadow_s": 0, "probation_s": 2, "gates": {"min_frames": 30}}
+"""Updates that come to their end soon; how they are judged has tests of its own."""
 VIDEO = "video/one-by-one-person-detection.mp4"
 
 
@@ -77,7 +79,7 @@ def document(video: Path, model: str, **camera: Any) -> dict[str, Any]:
                 "events": {"send": "every", "min_interval_s": 0},
             }
         },
-        "settings": {"health_s": 1},
+        "settings": {"health_s": 1, "update": SOON},
     }
 
 
