@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ConfigDict, Field, model_validator
 
+from wire import windows
 from wire.doc import Doc
 from wire.names import Name
+from wire.update import Window
 
 HOUR_S = 3600.0
 DAY_S = 86400.0
@@ -131,12 +134,29 @@ class Plan(Written):
     dynamic: bool = False
     waves: tuple[Wave, ...] = Field(default=CANARY, min_length=1, max_length=32)
     on_failure: OnFailure = OnFailure.PAUSE
+    windows: tuple[Window, ...] = Field(default=(), max_length=64)
+    """Times in which devices are told, in `time_zone` (an IANA name); always without any. Devices may have windows of their own besides."""
+    time_zone: str = Field(default="UTC", max_length=64)
     deadline_s: float = Field(default=30 * DAY_S, gt=0, le=365 * DAY_S)
     """From its start; what has not ended by then is aborted, and late devices are told no more."""
     pace: Pace = Field(default_factory=Pace)
     patience: Patience = Field(default_factory=Patience)
     first: tuple[str, ...] = Field(default=(), max_length=1000)
     """Devices to begin with, the canaries; the others follow in an order of chance that stays the same."""
+
+    def is_open(self, at: float) -> bool:
+        """Whether devices may be told at this time (wall clock)."""
+        return windows.is_open([window.to_json() for window in self.windows], at, ZoneInfo(self.time_zone))
+
+    @model_validator(mode="after")
+    def _windows_make_sense(self) -> Plan:
+        for window in self.windows:
+            windows.check(window.to_json())
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+            raise ValueError(f"{self.time_zone!r} is no time zone; expected e.g. Europe/Paris") from e
+        return self
 
     @model_validator(mode="after")
     def _last_wave_is_all(self) -> Plan:

@@ -100,7 +100,9 @@ class Runner:
         at = self._clock.wall()
         matching = matching_devices(session, rollout.plan.selector) if rollout.plan.dynamic else frozenset()
         found = seen(session, rollout.state.members.keys() | matching)
-        return World(at, found, matching & found.keys(), self._figures(session, rollout))
+        return World(
+            at, found, matching & found.keys(), self._figures(session, rollout), rollout.plan.is_open(at)
+        )
 
     def _figures(self, session: Session, rollout: Rollout) -> dict[str, Figures]:
         """Only where the wave has settled and is going to be compared: health documents are large."""

@@ -276,6 +276,16 @@ def test_figures_that_do_not_come_pause_and_bad_ones_stop_the_wave() -> None:
     assert len(worse.told()) == len(blind.told()) == 1
 
 
+def test_windows_are_of_the_plans_time_zone_and_make_sense() -> None:
+    nights = plan(windows=({"start": "22:00", "end": "04:00"},), time_zone="Europe/Paris")
+    noon, midnight = 1_795_870_800.0, 1_795_906_800.0  # 28 November 2026, 13:00 and 23:00 UTC
+    assert (nights.is_open(noon), nights.is_open(midnight)) == (False, True)
+    assert plan().is_open(noon)
+    for wrong in ({"time_zone": "Mars/Olympus"}, {"windows": ({"cron": "1 2"},)}):
+        with pytest.raises(ValidationError):
+            plan(**wrong)
+
+
 @pytest.mark.parametrize(
     "waves",
     [
