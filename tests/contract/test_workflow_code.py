@@ -197,3 +197,57 @@ def test_a_definition_with_code_is_refused_by_a_check_that_does_not_read_it(tmp_
     file.write_text(json.dumps(COUNTED))
     assert check_file(file).reason == Reason.CODE_NOT_ALLOWED.value
     assert check_file(file, Permits(code=Code.READ)).card["code"] == ["Mine"]
+
+
+def nested(inner: dict[str, Any], *outer: dict[str, Any]) -> dict[str, Any]:
+    """The workflow as a step of another one, which may bring blocks itself."""
+    return {
+        "version": "1.0",
+        "inputs": [
+            {"type": "WorkflowImage", "name": "image"},
+            {"type": "WorkflowParameter", "name": "by", "default_value": 3},
+        ],
+        "steps": [
+            {
+                "type": "roboflow_core/inner_workflow@v1",
+                "name": "within",
+                "workflow_definition": inner,
+                "parameter_bindings": {"image": "$inputs.image", "by": "$inputs.by"},
+            }
+        ],
+        "outputs": [{"type": "JsonField", "name": "sum", "selector": "$steps.within.sum"}],
+        "dynamic_blocks_definitions": list(outer),
+    }
+
+
+def test_code_of_an_inner_workflow_runs_where_that_of_an_outer_one_does() -> None:
+    outcome = run(nested(nested(COUNTED)))
+    assert outcome.errors == {}
+    assert outcome.outputs == [{"sum": 6}]
+
+
+def test_code_of_an_inner_workflow_is_refused_unless_it_is_permitted() -> None:
+    with pytest.raises(WorkflowRefused) as refused:
+        compile_definition(nested(nested(COUNTED)))
+    assert refused.value.reason is Reason.CODE_NOT_ALLOWED
+    (problem,) = refused.value.problems
+    assert problem.path == (
+        "steps.within.workflow_definition.steps.within.workflow_definition.dynamic_blocks_definitions"
+    )
+
+
+def test_looking_at_an_inner_workflow_runs_nothing(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    code = f"import os\nos.mkdir({str(trap)!r})\ndef run(self, predictions):\n    return {{'sum': 0}}"
+    inner = workflow(
+        block(code, {"predictions": ANY}, ["sum"]), {"predictions": "$steps.model.predictions"}, "sum"
+    )
+    graph = compile_definition(nested(inner), permits=Permits(code=Code.READ))
+    assert graph.code == ("Mine",)
+    assert not trap.exists()
+
+
+def test_a_type_that_both_bring_is_the_outer_ones() -> None:
+    outer = block("def run(self, predictions, by):\n    return {'kept': predictions, 'sum': -1, 'calls': 0}",
+                  {"predictions": ANY, "by": ANY}, ["kept", "sum", "calls"])  # fmt: skip
+    assert run(nested(COUNTED, outer)).outputs == [{"sum": -1}]

@@ -6,7 +6,7 @@ Nothing of the code is run here, nor while a definition is only looked at: `Code
 from __future__ import annotations
 
 import ast
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from runtime.workflow.fields import (
     Text,
     kinds,
 )
+from runtime.workflow.inner import MAX_DEPTH
+from runtime.workflow.inner import TYPES as INNER_TYPES
 from runtime.workflow.permits import Code, Permits
 from wire.problem import nearest, shown
 from wire.reasons import Reason
@@ -54,27 +56,53 @@ _VALUES: Mapping[str, Literal] = {
 def read_code_blocks(
     document: Any, permits: Permits, taken: Container[str], report: Report
 ) -> dict[str, type[Block]]:
-    """The blocks that a definition brings, by type, none of which may be `taken`; what is wrong, or not allowed here, goes to the report."""
-    definitions = document.get(KEY) if isinstance(document, dict) else None
-    if definitions is None or definitions == []:
-        return {}
-    if permits.code is Code.REFUSE:
-        report.add(
-            KEY,
-            "the definition brings Python code, which this device does not run",
-            remedy="make a plug-in of the entry-point group outrider.blocks, or set allow_workflow_code in the device's own "
-            "configuration file",
-            reason=Reason.CODE_NOT_ALLOWED,
-        )
-    if not isinstance(definitions, list) or len(definitions) > MAX_BLOCKS:
-        report.wrong(KEY, definitions, f"a list of at most {MAX_BLOCKS} blocks")
-        return {}
+    """The blocks that a definition and those within it bring, by type, none of which may be `taken`; what is wrong, or not allowed
+    here, goes to the report. Where a workflow and one within it bring the same type, the outer one's holds for both."""
+    found: dict[str, type[Block]] = {}
+    for path, definitions in _levels(document, ""):
+        if permits.code is Code.REFUSE:
+            report.add(
+                path,
+                "the definition brings Python code, which this device does not run",
+                remedy="make a plug-in of the entry-point group outrider.blocks, or set allow_workflow_code in the device's own "
+                "configuration file",
+                reason=Reason.CODE_NOT_ALLOWED,
+            )
+        if not isinstance(definitions, list) or len(definitions) + len(found) > MAX_BLOCKS:
+            report.wrong(
+                path, definitions, f"a list of at most {MAX_BLOCKS} blocks, those of inner workflows included"
+            )
+            continue
+        found = {**_level(definitions, path, permits.code, taken, report), **found}
+    return found
+
+
+def _levels(document: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The lists of blocks of a workflow and of those within it, the outer ones first, with their places."""
+    if not isinstance(document, dict) or depth > MAX_DEPTH:
+        return
+    if document.get(KEY) not in (None, []):
+        yield f"{path}{KEY}", document[KEY]
+    steps = document.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict) and step.get("type") in INNER_TYPES:
+            yield from _levels(
+                step.get("workflow_definition"),
+                f"{path}steps.{step.get('name')}.workflow_definition.",
+                depth + 1,
+            )
+
+
+def _level(
+    definitions: list[Any], path: str, code: Code, taken: Container[str], report: Report
+) -> dict[str, type[Block]]:
+    """The blocks of one list."""
     found: dict[str, type[Block]] = {}
     for i, entry in enumerate(definitions):
-        block = _block(entry, f"{KEY}[{i}]", permits.code, report)
+        block = _block(entry, f"{path}[{i}]", code, report)
         if block is None:
             continue
-        kind, at = block.types[0], f"{KEY}[{i}].manifest.block_type"
+        kind, at = block.types[0], f"{path}[{i}].manifest.block_type"
         if kind in found or kind in taken:
             report.add(at, f"{shown(kind)} is a block already", "a type of its own", "rename it")
         found[kind] = block
