@@ -125,6 +125,7 @@ class Relays:
         self._backoff = backoff
         self.dropped = 0
         self._relays: dict[str, tuple[Relay, asyncio.Task[None]]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def keep(self, message: local.Publication) -> asyncio.Future[bool]:
         """Keep a message for its broker; False, and it is dropped, where too many brokers are named."""
@@ -151,7 +152,10 @@ class Relays:
         if found is not None and not found[1].done():
             return found[0]
         for name in [name for name, (_, task) in self._relays.items() if name.startswith(key) or task.done()]:
-            self._relays.pop(name)[1].cancel()
+            task = self._relays.pop(name)[1]
+            task.cancel()
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
         if len(self._relays) >= MAX_BROKERS:
             return None
         relay = Relay(
@@ -171,7 +175,7 @@ class Relays:
         tasks = [task for _, task in self._relays.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
         self._relays.clear()
 
 

@@ -11,8 +11,8 @@ from email.utils import formatdate, make_msgid
 
 from runtime.sinks.sender import Undelivered
 
-IMPLICIT_TLS_PORT = 465
-"""RFC 8314, 7.3."""
+PLAIN_FIRST = frozenset({25, 587, 2525})
+"""Ports on which a server speaks first and TLS begins later (RFC 3207); on others TLS is tried at once (RFC 8314, 3.3)."""
 TIMEOUT_S = 10.0
 
 
@@ -75,8 +75,13 @@ def _line(text: str) -> str:
 
 def _connect(mail: Mail) -> smtplib.SMTP:
     context = ssl.create_default_context()
-    if mail.port == IMPLICIT_TLS_PORT:
-        return smtplib.SMTP_SSL(mail.server, mail.port, timeout=TIMEOUT_S, context=context)
+    if mail.port not in PLAIN_FIRST:
+        try:
+            return smtplib.SMTP_SSL(mail.server, mail.port, timeout=TIMEOUT_S, context=context)
+        except ssl.SSLCertVerificationError:
+            raise
+        except ssl.SSLError:
+            pass  # the server spoke first, and in the clear
     server = smtplib.SMTP(mail.server, mail.port, timeout=TIMEOUT_S)
     try:
         server.ehlo()
@@ -85,7 +90,7 @@ def _connect(mail: Mail) -> smtplib.SMTP:
             server.ehlo()
         elif mail.password:
             raise Undelivered(
-                f"{mail.server}:{mail.port} offers no TLS: the password would travel in the clear; use port 465",
+                f"{mail.server}:{mail.port} offers no TLS: the password would travel in the clear; use a port with TLS, such as 465",
                 again=False,
             )
     except BaseException:

@@ -12,6 +12,7 @@ from runtime.sinks.sender import Undelivered
 MAX_OBJECT_BYTES = 8 * 1024 * 1024
 """A log that is appended to is uploaded whole each time: a new object begins beyond this."""
 TIMEOUT_S = 10
+DEFAULT_REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,27 @@ class S3Sender:
 
 
 def _store(bucket: Bucket) -> Any:
+    """Everything that decides who asks, and where, is said here: what is left out the library takes from AWS_… of the process."""
     from datetime import timedelta
 
     from obstore.store import S3Store
 
-    more = {"endpoint": bucket.endpoint} if bucket.endpoint else {}
+    region = bucket.region or DEFAULT_REGION
+    keys = {"access_key_id": bucket.key_id, "secret_access_key": bucket.key, "expires_at": None}
     limit = timedelta(seconds=TIMEOUT_S)
     return S3Store(
         bucket.name,
-        access_key_id=bucket.key_id,
-        secret_access_key=bucket.key,
-        region=bucket.region or "us-east-1",
+        credential_provider=lambda: keys,
+        region=region,
+        endpoint=bucket.endpoint
+        or f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}",
+        skip_signature=False,
+        virtual_hosted_style_request=False,
+        unsigned_payload=False,
+        s3_express=False,
+        request_payer=False,
         client_options={"allow_http": bucket.endpoint.startswith("http://"), "timeout": limit},
         retry_config={"max_retries": 0, "retry_timeout": limit},
-        **more,
     )
 
 

@@ -50,9 +50,16 @@ class BucketServer:
         httpx.put(f"{self.url}/{bucket}", timeout=30).raise_for_status()
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
+        obstore.put(self._store(bucket), key, content)
+
+    def get(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """An object's content and media type."""
+        found = obstore.get(self._store(bucket), key)
+        return bytes(found.bytes()), str(found.attributes.get("Content-Type", ""))
+
+    def _store(self, bucket: str) -> S3Store:
         keys = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, "region": "us-east-1"}
-        store = S3Store(bucket, config={**keys, "endpoint": self.url}, client_options={"allow_http": True})
-        obstore.put(store, key, content)
+        return S3Store(bucket, config={**keys, "endpoint": self.url}, client_options={"allow_http": True})
 
     def keys(self, bucket: str) -> list[str]:
         """The keys of a bucket's objects, at most 1,000."""

@@ -15,17 +15,20 @@ PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin
 
 
 class Mosquitto:
-    """`start`, `kill` (SIGKILL) and `start` again keep the port."""
+    """`start`, `kill` (SIGKILL) and `start` again keep the port. `chain`: a certificate and its key, for TLS; `passwords`: a file
+    of mosquitto_passwd, else nobody is asked."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, chain: Path | None = None, passwords: Path | None = None) -> None:
         self.port = free_port()
+        self._more = f"certfile {chain}\nkeyfile {chain}\nuser root\n" if chain else ""
+        self._more += f"password_file {passwords}\n" if passwords else "allow_anonymous true\n"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         config = self._directory / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"listener {self.port} 127.0.0.1\n{self._more}persistence true\n"
             f"persistence_location {self._directory}/\nautosave_interval 1\nmax_queued_messages 100000\n"
         )
         assert PROGRAM is not None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from fleet import authority
+from fleet.clock import SystemClock
 from fleet.ports import free_port
 from runtime.sinks.desk import Desk
 from runtime.sinks.lane import Limits
@@ -217,6 +222,74 @@ def test_an_email_arrives_with_its_picture_and_hides_blind_copies(mailbox: tuple
     content = picture.get_payload(decode=True)
     assert isinstance(content, bytes)
     assert content.startswith(b"\xff\xd8\xff")
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    """A mail server's certificate, by an authority that this process trusts."""
+    folder = tmp_path_factory.mktemp("authority")
+    authority.create(folder / "authority", folder / "root-key.pem", "lab", SystemClock())
+    ours = authority.load(folder / "authority", SystemClock())
+    (folder / "server.pem").write_bytes(ours.own("mail", ["127.0.0.1"]))
+    (folder / "root.pem").write_text(ours.root_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "root.pem"))
+        yield context
+
+
+def password_known(_server: Any, _session: Any, _envelope: Any, _mechanism: str, given: Any) -> AuthResult:
+    return AuthResult(success=given == LoginPassword(b"camera@example.org", b"hunter2"), handled=False)
+
+
+@contextmanager
+def secure_mailbox(**settings: Any) -> Iterator[tuple[Mailbox, int]]:
+    box, port = Mailbox(), free_port()
+    controller = Controller(
+        box, hostname="127.0.0.1", port=port, authenticator=password_known, auth_required=True, **settings
+    )
+    controller.start()
+    try:
+        yield box, port
+    finally:
+        controller.stop()
+
+
+SEES_NO_TLS = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+"""Where TLS begins with the connection, this server does not know of it."""
+
+
+@SEES_NO_TLS
+@pytest.mark.parametrize("way", ["from the start", "STARTTLS"])
+def test_a_password_travels_over_tls_to_a_server_that_is_trusted(trusted: ssl.SSLContext, way: str) -> None:
+    settings: dict[str, Any] = {"ssl_context": trusted, "auth_require_tls": False}
+    if way == "STARTTLS":
+        settings = {"tls_context": trusted, "require_starttls": True}
+    with secure_mailbox(**settings) as (box, port):
+        assert not run(email(port, sender_email_password="hunter2"), value=5)["error_status"]
+        assert [receivers for receivers, _ in box.got] == [["a@example.org", "b@example.org"]]
+        told = run(email(port, sender_email_password="wrong"), value=5)
+        assert "does not accept the password" in told["message"]
+        assert len(box.got) == 1
+
+
+@SEES_NO_TLS
+@pytest.mark.parametrize("way", ["from the start", "STARTTLS"])
+def test_no_mail_goes_to_a_server_that_nobody_vouches_for(
+    trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    settings: dict[str, Any] = (
+        {"ssl_context": trusted} if way == "from the start" else {"tls_context": trusted}
+    )
+    with secure_mailbox(auth_require_tls=False, **settings) as (box, port):
+        desk = Desk()
+        told = run(email(port, sender_email_password="hunter2", fire_and_forget=True), desk, value=5)
+        assert not told["error_status"]
+        until(lambda: desk.figures()["sink"].failing)
+        assert "certificate verify failed" in desk.figures()["sink"].error
+        assert box.got == []
 
 
 def test_a_password_does_not_travel_in_the_clear_nor_into_a_message(mailbox: tuple[Mailbox, int]) -> None:

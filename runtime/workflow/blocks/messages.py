@@ -34,7 +34,6 @@ from runtime.workflow.sinkblock import (
     COOLING,
     DISABLE_SINK,
     DISABLED,
-    FIRE_AND_FORGET,
     STATUS,
     THROTTLED_STATUS,
     cooldown,
@@ -130,7 +129,7 @@ class MqttWriter(Message):
 
 class MqttWriterV2(MqttWriter):
     types = ("roboflow_enterprise/mqtt_writer_sink@v2", "mqtt_writer_sink@v2")
-    fields = (*MqttWriter.fields, FIRE_AND_FORGET)
+    fields = (*MqttWriter.fields, option("fire_and_forget", Flag(), False, BOOLEAN))
 
 
 def _problem(topic: str, text: str) -> str:
