@@ -51,6 +51,7 @@ from agent.update.contact import Contact
 from agent.update.install import install
 from agent.update.journal import Journal
 from agent.update.live import Gates, LiveGround
+from agent.update.recorder import Recorder
 from agent.update.releases import Releases
 from agent.update.slots import Slots
 from agent.update.updater import Updater
@@ -114,6 +115,7 @@ class Work:
     releases: Releases
     contact: Contact
     updater: Updater
+    recorder: Recorder
     twin: Twin
 
 
@@ -296,7 +298,9 @@ def _work(
     network.downloader.trouble = network.vouch.trouble = updater.trouble
     twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version())
     device.on_change = twin.changed
-    return Work(journal, store, device, ground, releases, contact, updater, twin)
+    recorder = Recorder(config.state_dir / "recorder", clock)
+    updater.on_outcome = recorder.outcome
+    return Work(journal, store, device, ground, releases, contact, updater, recorder, twin)
 
 
 def _figures(

@@ -17,6 +17,7 @@ from agent import identity as identities
 from agent.api import access
 from agent.api.app import Api
 from agent.api.server import HttpServer
+from agent.api.updates import UpdateRoutes
 from agent.child import Launcher
 from agent.clock import Clock
 from agent.composition import compose, version
@@ -148,6 +149,7 @@ class Agent:
         await parts.network.client.aclose()
         await parts.network.elsewhere.aclose()
         parts.work.journal.close()
+        parts.work.recorder.flush()
         parts.figures.gpus.close()
 
     def _api(self) -> Api:
@@ -167,6 +169,7 @@ class Agent:
             lambda: self._parts.uplink.is_connected,
             access.token(self._config.state_dir),
             self._parts.filming,
+            UpdateRoutes(self._parts.work.updater, self._parts.work.recorder.read),
         )
 
     # --- the supervisor's tick ----------------------------------------------------------------------------------------
@@ -209,7 +212,9 @@ class Agent:
                 continue
             due_mono += period_s
             try:
-                self._parts.messages.out.health(self._parts.figures.health.read())
+                health = self._parts.figures.health.read()
+                self._parts.messages.out.health(health)
+                self._parts.work.recorder.health(health)
             except (OSError, WireError) as e:
                 log.warning("health cannot be told", extra={"cause": str(e)})
 

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from agent.api import metrics
 from agent.api.access import Access
 from agent.api.page import PAGE
+from agent.api.updates import UpdateRoutes
 from agent.clips import Clip
 from agent.clock import Clock
 from agent.device import Device
@@ -57,6 +58,7 @@ class Api:
         connected: Callable[[], bool],
         token: str,
         filming: Filming,
+        updates: UpdateRoutes,
     ) -> None:
         self._device = device
         self._clock = clock
@@ -67,6 +69,7 @@ class Api:
         self._connected = connected
         self._token = token
         self._filming = filming
+        self._updates = updates
         self._streams = 0
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -83,6 +86,7 @@ class Api:
                 Route("/cameras/{name}/clip", self._clip),
                 Route("/clips", self._clips),
                 Route("/clips/{id}", self._kept_clip),
+                *self._updates.routes(),
             ],
             middleware=[Middleware(Access, token=self._token)],
         )

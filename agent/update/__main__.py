@@ -32,6 +32,7 @@ def update(
         executor = Executor(journal, ground, PlainTime())
         ended = []
         found = executor.recover(gone_back=ground.slots.went_back())
+        ground.slots.sweep()
         ground.slots.forget_went_back()
         ground.slots.tidy(journal.phase)
         if found is not None and (document := journal.document(found.revision)) is not None:

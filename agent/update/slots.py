@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.files import DISK, Disk, link_atomic, make_directories, write_atomic
+from agent.files import DISK, Disk, link_atomic, make_directories, sweep, write_atomic
 from wire.phase import Phase
 
 SLOTS = ("a", "b")
@@ -120,6 +120,11 @@ class Slots:
         self._point(pending.former)
         self._remove(PENDING)
         return True
+
+    def sweep(self) -> None:
+        """Delete what killed processes have left half-written. :raises OSError: the disk fails"""
+        for directory in (self._root, *(self.path(slot) for slot in SLOTS)):
+            sweep(directory, disk=self._disk)
 
     def tidy(self, phase_of: Callable[[int], Phase | None]) -> bool:
         """Let a change on trial follow the end of its revision; whether the former slot is to start next.

@@ -13,7 +13,7 @@ from agent.clock import Clock
 from agent.errors import Refused
 from agent.update.executor import Executor
 from agent.update.ground import Go, Refusal, Skip, Wait
-from agent.update.journal import Document, Journal, Outcome
+from agent.update.journal import Document, Journal, Outcome, Quarantined
 from agent.update.lease import Lease
 from agent.update.live import LiveGround, LoopTime, opened
 from agent.update.slots import Slots
@@ -70,6 +70,7 @@ class Updater:
         """Decide about an update that was cut, run what `current` names, at once and with no network, and take the update up."""
         cut = self._executor.recover(gone_back=self._slots.went_back())
         try:
+            self._slots.sweep()
             self._slots.forget_went_back()
             self._slots.tidy(self._journal.phase)
         except OSError as e:
@@ -152,6 +153,10 @@ class Updater:
             )
         self._break_off(Reason.CANCELLED, "cancelled by an operator")
         return document.revision
+
+    def quarantined(self) -> list[Quarantined]:
+        """:raises OSError: the journal cannot be read"""
+        return self._journal.quarantined()
 
     def clear_quarantine(self, digests: list[str] | None) -> list[str]:
         """Let digests in again, or all. :raises OSError: the disk fails"""

@@ -1,4 +1,4 @@
-"""`outrider agent run | enroll | status | doctor | import | install | uninstall`."""
+"""`outrider agent run | enroll | status | doctor | import | install | uninstall | update | quarantine | bundle`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from outrider.commands import agent_import, agent_install
+from outrider.commands import agent_import, agent_install, agent_update
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     commands = parser.add_subparsers(
-        dest="what", required=True, metavar="run|enroll|status|doctor|import|install|uninstall"
+        dest="what",
+        required=True,
+        metavar="run|enroll|status|doctor|import|install|uninstall|update|quarantine|bundle",
     )
     run_ = commands.add_parser("run", help="run the agent of this device until it is told to stop")
     enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
@@ -42,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     bring = commands.add_parser("import", help="take in a bundle from a stick, where there is no network")
     agent_import.configure(bring)
     agent_install.configure(commands)
-    for command in (run_, enroll, status, doctor, bring):
+    for command in (run_, enroll, status, doctor, bring, *agent_update.configure(commands)):
         command.add_argument("--config", type=Path, help="TOML file (default /etc/outrider/agent.toml)")
         command.add_argument("--state-dir", type=Path, help="instead of the file's")
         command.add_argument("--run-dir", type=Path, help="instead of the file's; a short path")
@@ -64,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
             "status": _status,
             "doctor": _doctor,
             "import": agent_import.run,
+            "update": agent_update.update,
+            "quarantine": agent_update.quarantine,
+            "bundle": agent_update.bundle,
         }
         return doers[what](config, arguments)
     except (AgentError, OSError) as e:
