@@ -7,7 +7,7 @@ is young. A plan is made first and shown; only that very plan can be carried out
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select
@@ -53,11 +53,11 @@ class Plan:
 class Garbage:
     """Plans clean-ups and carries them out."""
 
-    def __init__(self, database: Database, objects: Objects, clock: Clock) -> None:
+    def __init__(self, database: Database, objects: Objects, clock: Clock, pins: Sequence[Pins] = ()) -> None:
         self._database = database
         self._objects = objects
         self._clock = clock
-        self.pins: list[Pins] = []
+        self._pins = tuple(pins)
 
     def plan(self, rules: Rules) -> Plan:
         with self._database.read() as session:
@@ -106,7 +106,7 @@ class Garbage:
             .join(Alias, (Alias.kind == Version.kind) & (Alias.name == Version.name))
             .where(Alias.version == Version.version)
         )
-        return needed.union(session.scalars(pointed), *(pins(session) for pins in self.pins))
+        return needed.union(session.scalars(pointed), *(pins(session) for pins in self._pins))
 
     @staticmethod
     def _orphans(session: Session, staying: set[str], at: float) -> dict[str, int]:

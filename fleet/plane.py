@@ -44,6 +44,7 @@ from fleet.references import resolve
 from fleet.registry import Registry
 from fleet.replicas import Alone, Replica
 from fleet.rollout.desk import Rollouts
+from fleet.rollout.pins import pinned
 from fleet.rollout.runner import Runner
 from fleet.roster import Roster
 from fleet.secrets import Secrets
@@ -112,7 +113,7 @@ class Plane:
             self.database, self.objects, checker, seams.clock, config.limits, data.uploads
         )
         self.aliases = Aliases(self.database, seams.clock)
-        self.garbage = Garbage(self.database, self.objects, seams.clock)
+        self.garbage = Garbage(self.database, self.objects, seams.clock, (pinned,))
         self.desired = DesiredStates(
             fleet,
             self.database,

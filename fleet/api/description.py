@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ TEXTS = {
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route that reads such a document itself."""
-    content = {"application/json": {"schema": model.model_json_schema()}}
+    content = {"application/json": {"schema": model.model_json_schema(ref_template=REFERENCE)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -59,7 +60,8 @@ def install(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
+def _complete(shared: dict[str, Any]) -> dict[str, Any]:
+    document = copy.deepcopy(shared)  # parts of it belong to the routes
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     problem = TypeAdapter(ProblemDocument).json_schema(ref_template=REFERENCE)
     schemas.update(problem.pop("$defs", {}))
@@ -72,6 +74,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         "device": {"type": "http", "scheme": "bearer", "description": "A device's token"},
     }
     for path, method, operation in _operations(document):
+        for media in operation.get("requestBody", {}).get("content", {}).values():
+            schemas.update(media.get("schema", {}).pop("$defs", {}))
         _describe(path, method, operation)
     return document
 

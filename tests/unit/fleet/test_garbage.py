@@ -14,6 +14,8 @@ from fleet.audit import AuditLog
 from fleet.db import Database
 from fleet.errors import Overtaken
 from fleet.garbage import Garbage, Rules
+from fleet.rollout.pins import pinned
+from fleet.rollout.tables import RolloutMember, RolloutRow
 from fleet.tables import ArtifactFile, DesiredRevision, Device, RevisionRun, StoredObject, Version
 from tests.unit.fleet.conftest import StillClock
 
@@ -130,10 +132,27 @@ def test_plan_that_was_overtaken_is_not_carried_out(
     assert len(shelf.digests) == 11
 
 
-def test_others_may_pin_a_digest(database: Database, clock: StillClock, shelf: Shelf) -> None:
-    garbage = Garbage(database, shelf, clock)
-    garbage.pins.append(lambda _session: [digest("a3")])
-    assert 3 not in {v.version for v in garbage.plan(ALL).versions}
+@pytest.mark.parametrize(("phase", "goes"), [("PAUSED", {4}), ("DONE", {1, 2, 3, 4})])
+def test_unfinished_rollout_keeps_what_it_brings_and_what_devices_had_before(
+    database: Database, clock: StillClock, shelf: Shelf, phase: str, goes: set[int]
+) -> None:
+    device(database, "d", {1: 1, 2: 2, 3: 5, 4: 5, 5: 5}, set(), 0)
+    plan = {"change": {"models": {"m": "m@3"}}}
+    with database.write() as session:
+        session.add(
+            RolloutRow(
+                name="r", plan=plan, phase=phase, wave=0, since=1.0, approved=0, judged="", created_by="t", version=1
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(
+            RolloutMember(
+                rollout="r", device="d", status="told", since=1.0, attempts=1, revision=2, former=1, back=False,
+                reason="", message="",
+            )
+        )  # fmt: skip
+    garbage = Garbage(database, shelf, clock, (pinned,))
+    assert {v.version for v in garbage.plan(ALL).versions} == goes
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
