@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from runtime.model.backends import open_backend
 from runtime.model.backends.backend import RunOptions
 from runtime.model.backends.cuda.library import DriverCuda
 from runtime.model.fuse import Form, fused
+from runtime.model.geometry import place
 from runtime.model.pack import PackOptions, pack
 from runtime.model.package import read
 from runtime.model.session import LoadedModel, LoadOptions
@@ -79,6 +81,45 @@ def test_runs_after_each_other_do_not_mix(engine: str, packages: dict[str, Path]
     first = [model.outputs(picture)[0] for picture in pictures]
     for picture, wanted in list(zip(pictures, first, strict=True))[::-1]:
         assert np.allclose(model.outputs(picture)[0], wanted, atol=1e-3)
+
+
+def test_candidates_chosen_in_the_graph_are_those_of_the_whole_outputs(
+    engine: str, packages: dict[str, Path], tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    took = {}
+    for shrink in (False, True):
+        options = LoadOptions(engine, cache_dir=tmp_path, shrink=shrink)
+        model = LoadedModel(packages["yolox_nano_416"], options)
+        assert any("outrider_rows" in port for port in model.info["outputs"]) is shrink
+        assert model.check_golden()["present"]
+        batch = noise(model)
+        where = [place(model.spec.input, 640, 480)]
+        took["chosen" if shrink else "whole"] = median_ms(lambda: model.run(batch, where))  # noqa: B023
+        model.close()
+    figures[f"candidates {engine}"] = took
+
+
+def test_pinned_slots_answer_as_copied_ones(
+    engine: str, packages: dict[str, Path], tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    model = LoadedModel(packages["yolox_nano_416"], LoadOptions(engine, cache_dir=tmp_path))
+    shape, pages = model.tensor_shape, -(-int(np.prod(model.tensor_shape)) // mmap.PAGESIZE)
+    memory = np.frombuffer(mmap.mmap(-1, 2 * pages * mmap.PAGESIZE), np.uint8)
+    slots = [memory[i * pages * mmap.PAGESIZE :][: np.prod(shape)].reshape(shape) for i in range(2)]
+    for slot, value in zip(slots, noise(model, 2), strict=True):
+        slot[:] = value
+    copied = [model.outputs(slot[None].copy()) for slot in slots]
+    copied_ms = median_ms(lambda: model.outputs(slots[0][None]))
+    model.pin(slots)
+    for slot, wanted in zip(slots, copied, strict=True):
+        for a, b in zip(model.outputs(slot[None]), wanted, strict=True):
+            assert np.allclose(a, b, atol=1e-3)
+    figures[f"slots {engine}"] = {
+        "copied_ms": copied_ms,
+        "pinned_ms": median_ms(lambda: model.outputs(slots[0][None])),
+    }
+    model.unpin(slots)
+    model.close()
 
 
 def test_a_kept_engine_loads_without_a_build(

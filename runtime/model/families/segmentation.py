@@ -113,10 +113,11 @@ class SegmentationDecoder:
         return [self._one(outputs[0][i], geometry) for i, geometry in enumerate(geometries)]
 
     def _one(self, values: Output, geometry: Geometry) -> Answer:
-        if values.dtype.kind == "f" and has_nan(values):
-            return not_a_number(self._spec)
+        classes: Image | None
         if self._axis:
             classes = best_classes(as_float(values), last=self._axis == 3)
+            if classes is None:
+                return not_a_number(self._spec)
         else:
             classes = values.reshape(values.shape[-2:]).clip(0, _MAX_CLASSES - 1).astype(np.uint8)
         return Result(
@@ -126,8 +127,9 @@ class SegmentationDecoder:
         )
 
 
-def best_classes(scores: Floats, *, last: bool) -> Image:
+def best_classes(scores: Floats, *, last: bool) -> Image | None:
     """The index of the best class of each cell, the lowest of equals: (C, h, w), or (h, w, C) where the classes come `last`, to (h, w).
+    None where a score is no number.
 
     Class by class over a few rows that stay in the cache: several times faster than an argmax along a short axis.
     """
@@ -135,12 +137,18 @@ def best_classes(scores: Floats, *, last: bool) -> Image:
     out = np.zeros((rows, columns), np.uint8)
     for start in range(0, rows, _ROWS):
         part = slice(start, start + _ROWS)
-        planes = cv2.split(scores[part]) if last else [np.array(scores[0, part]), *scores[1:, part]]
-        best, index = planes[0], out[part]
+        if last:  # many times faster than cv2.split
+            cells = np.ascontiguousarray(scores[part]).reshape(-1, scores.shape[2])
+            planes = cv2.transpose(cells).reshape(scores.shape[2], -1, columns)
+        else:
+            planes = scores[:, part]
+        best, index = planes[0].copy(), out[part]
         for number, plane in enumerate(planes[1:], start=1):
             better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where it is
-            cv2.max(best, plane, dst=best)
+            np.maximum(best, plane, out=best)
             np.maximum(index, better & np.uint8(number), out=index)  # later numbers are larger
+        if has_nan(best):
+            return None
     return out
 
 

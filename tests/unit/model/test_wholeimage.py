@@ -8,6 +8,7 @@ from onnx import helper
 
 from runtime.model import families
 from runtime.model.families.family import IMAGENET_MEAN, Graph, Port
+from runtime.model.families.segmentation import best_classes
 from runtime.model.families.wholeimage import assumption, scaling
 from runtime.model.graph import describe, open_onnx
 from tests.unit.model.graphs import FLOAT, save
@@ -83,3 +84,13 @@ def test_a_sum_of_two_branches_is_no_scaling(tmp_path):
         [("out", FLOAT, [1, 3, 8, 8])],
     )
     assert describe(open_onnx(path)).head == ()
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("shape", [(4, 70, 9), (2, 1, 1), (30, 64, 5), (3, 130, 33)])
+def test_the_best_class_of_each_cell_is_that_of_an_argmax(shape, last):
+    scores = np.round(np.random.default_rng(1).random(shape), 1).astype(np.float32)  # with equals
+    given = np.ascontiguousarray(scores.transpose(1, 2, 0)) if last else scores
+    np.testing.assert_array_equal(best_classes(given, last=last), scores.argmax(axis=0))
+    given[(-1, -1, 0) if last else (0, -1, -1)] = np.nan
+    assert best_classes(given, last=last) is None
