@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Signer:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
         self._trusted: tuple[bytes, ...] = (dsse.public_bytes(key),)
+        self.before_signing: Callable[[], None] = lambda: None
+        """Called first: another replica may have changed the key."""
 
     def use(self, trusted: Sequence[bytes], held: Iterable[Ed25519PrivateKey]) -> bool:
         """Sign from now on with the first of the trusted public keys whose private half is held; whether it is another one."""
@@ -51,9 +53,11 @@ class Signer:
         return {name: base64.b64encode(raw).decode() for name, raw in self.public_keys.items()}
 
     def desired(self, document: desired.Desired) -> dict[str, Any]:
+        self.before_signing()
         return desired.sign(document, self._key)
 
     def command(self, request: command.Command) -> dict[str, Any]:
+        self.before_signing()
         return command.sign(request, self._key)
 
     def audit_head(self, head: dict[str, Any]) -> dict[str, Any]:

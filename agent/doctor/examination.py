@@ -24,6 +24,7 @@ from agent.errors import AgentError
 from agent.health.nvidia import Gpus
 from agent.identity import Identity
 from agent.keys import FileKeys
+from agent.metadata import FOLDER
 from agent.tls import SignedTokens, Trust
 from wire.finding import FAULT, OK, WARNING, Finding
 
@@ -103,11 +104,21 @@ def _connections(patient: Patient, who: Identity) -> list[tuple[str, Awaitable[l
     hosts = {urlsplit(who.url).hostname or "", who.broker.host} - {""}
     return [
         ("certificate", _plain(lambda: papers.certificate(keys.certificate(), clock.wall(), clock.synced()))),
+        ("trust metadata", _plain(lambda: _metadata(patient, who))),
         ("authority", _plain(lambda: papers.authority(who.authority, clock.wall()))),
         ("DNS", _one(network.names(hosts))),
         ("control plane", _control_plane(who, keys, clock)),
         ("broker", _broker(who, keys, clock)),
     ]
+
+
+def _metadata(patient: Patient, who: Identity) -> Finding:
+    path = patient.config.state_dir / FOLDER / "timestamp.json"
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        kept = None
+    return papers.metadata(who.root, kept, patient.clock.wall(), patient.clock.synced())
 
 
 async def _control_plane(who: Identity, keys: FileKeys, clock: Clock) -> list[Finding]:

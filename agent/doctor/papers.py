@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timezone
+
 from agent.identity import Identity
 from agent.renewal import RENEW_AT
 from wire.finding import FAULT, OK, WARNING, Finding
@@ -44,6 +47,31 @@ def certificate(chain: bytes | None, wall: float, synced: bool) -> Finding:
             name, WARNING, f"{words}, and should have been renewed", "see whether the control plane answers"
         )
     return Finding(name, OK, words)
+
+
+def metadata(root: str, timestamp: bytes | None, wall: float, synced: bool) -> Finding:
+    """The trust metadata that was kept last: past its end, nothing new is accepted."""
+    name = "trust metadata"
+    if not root:
+        return Finding(
+            name,
+            WARNING,
+            "no root is pinned: digests in signed desired states are all there is",
+            "enrol again",
+        )
+    if timestamp is None:
+        return Finding(name, OK, "a root is pinned, and nothing has been fetched yet")
+    try:
+        text = json.loads(timestamp)["signed"]["expires"]
+        end_wall = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+    except (ValueError, KeyError, TypeError) as e:
+        return Finding(name, WARNING, f"the kept timestamp cannot be read ({e}); it is fetched again")
+    left_days = (end_wall - wall) / DAY_S
+    if left_days > 0:
+        return Finding(name, OK, f"nothing newer is needed for {left_days:.0f} days")
+    state = FAULT if synced else WARNING
+    remedy = "see whether the control plane answers, or bring a newer bundle"
+    return Finding(name, state, f"it ended {-left_days:.0f} days ago: nothing new is accepted", remedy)
 
 
 def authority(pem: str, wall: float) -> Finding:

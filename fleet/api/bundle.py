@@ -20,7 +20,10 @@ DeviceNames = Annotated[
 
 @router.get("/bundle")
 def bundle(
-    plane: PlaneDep, who: Operator, device: DeviceNames, revision: Annotated[int | None, Query(ge=1)] = None
+    plane: PlaneDep,
+    who: Operator,
+    device: DeviceNames,
+    revision: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> dict[str, Any]:
     """`bundle.json` for these devices: signed desired states, trust metadata, the list of objects (`wire.bundle`)."""
     return plane.bundles.make(device, revision, plane.clock.wall()).to_json()

@@ -10,7 +10,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -99,12 +100,16 @@ def public_pem(key_file: Path) -> str:
 
 
 def from_public_pem(text: str) -> SSlibKey:
-    """:raises ValueError: no public key in PEM, or of a kind that cannot sign metadata"""
-    return SSlibKey.from_crypto(load_pem_public_key(text.encode()))
+    """:raises ValueError: no public key in PEM, or not an Ed25519 key"""
+    try:
+        key = load_pem_public_key(text.encode())
+    except UnsupportedAlgorithm as e:
+        raise ValueError(str(e)) from e
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("not an Ed25519 key; make one with `outrider fleet keys make`")
+    return SSlibKey.from_crypto(key)
 
 
 def from_raw(raw: bytes) -> SSlibKey:
     """An Ed25519 public key of 32 bytes."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(raw))

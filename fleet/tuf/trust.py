@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from fleet.clock import Clock
 from fleet.config import DataDir, TrustDays
 from fleet.db import Database
-from fleet.errors import Refused
+from fleet.errors import NotFound, Refused
 from fleet.signing import Signer
 from fleet.tuf import roles
 from fleet.tuf.keys import KeyRing, from_raw, load_key
@@ -28,6 +28,8 @@ NAMES = (*roles.TOP_ROLES, *GROUPS)
 OFFLINE_WANTED = ("root", "targets", *GROUPS)
 """Whose keys do not belong on a machine that answers to the network."""
 SOON_DAYS = 30.0
+HEED_S = 5.0
+"""Before signing, the state key is looked up at most this often."""
 DAY_S = 86400.0
 
 
@@ -53,7 +55,9 @@ class Trust:
         self._clock = clock
         self._days = days
         self._signs_anew = False
+        self._heeded_mono = -HEED_S
         self.repository.on_state_keys = self._use
+        signer.before_signing = self._heed
 
     def create(self, counts: Mapping[str, tuple[int, int]], state_public: bytes) -> None:
         """Keys and first metadata, where there are none."""
@@ -93,6 +97,16 @@ class Trust:
         """Whether another state key signs since the last question: everything it signed is to be signed anew."""
         changed, self._signs_anew = self._signs_anew, False
         return changed
+
+    def _heed(self) -> None:
+        """Take over a state key that another control plane on this database has made."""
+        if self._clock.mono() - self._heeded_mono < HEED_S:
+            return
+        self._heeded_mono = self._clock.mono()
+        try:
+            self._use(self.repository.state_keys())
+        except NotFound:
+            log.debug("there is no trust metadata yet")
 
     def _use(self, publics: tuple[str, ...]) -> None:
         held = [

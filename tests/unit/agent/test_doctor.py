@@ -187,3 +187,14 @@ def test_an_authority_that_ends_soon_wants_a_successor() -> None:
     assert papers.authority(pem, BORN_WALL + 401 * DAY_S).state == "fault"
     assert papers.authority("", BORN_WALL).state == "warning"
     assert papers.authority("no pem", BORN_WALL).state == "fault"
+
+
+def test_trust_metadata_past_its_end_is_a_fault_and_a_missing_root_a_warning() -> None:
+    kept = b'{"signed": {"expires": "2026-03-01T00:00:00Z"}}'
+    end_wall = 1772323200.0
+    assert papers.metadata("", None, 0.0, True).state == "warning"
+    assert papers.metadata("root", None, 0.0, True).state == "ok"
+    assert papers.metadata("root", kept, end_wall - 86400.0, True).state == "ok"
+    assert papers.metadata("root", kept, end_wall + 86400.0, True).state == "fault"
+    assert papers.metadata("root", kept, end_wall + 86400.0, False).state == "warning"
+    assert papers.metadata("root", b"[]", 0.0, True).state == "warning"

@@ -22,6 +22,7 @@ from fleet.tuf.rotation import Change
 from fleet.tuf.trust import Trust
 from tests.unit.fleet.conftest import StillClock
 from wire import dsse
+from wire.command import Command
 
 
 class Office:
@@ -34,7 +35,7 @@ class Office:
         self.data = DataDir(root)
         self.safe = root / "safe"
         self.safe.mkdir()
-        key = Ed25519PrivateKey.generate()
+        key = self.state = Ed25519PrivateKey.generate()
         self.signer = Signer(key)
         self.trust = Trust(self.data, database, clock, Config().trust_days, self.signer)
         self.trust.create(counts((1, 1), (1, 1), threshold), dsse.public_bytes(key))
@@ -123,6 +124,20 @@ def test_a_new_state_key_waits_for_targets_and_then_signs(office: Office) -> Non
     assert not office.trust.new_state_key(), "once"
     new, old = office.signer.public_keys
     assert old == before != new
+
+
+def test_another_replica_signs_with_the_new_key_too(
+    office: Office, database: Database, clock: StillClock
+) -> None:
+    replica = Signer(office.state)
+    Trust(office.data, database, clock, Config().trust_days, replica)
+    request = Command(device="d", name="ping", rid="r", issued_at=1.0, expires_at=2.0)
+    (old,) = office.signer.public_keys
+    assert replica.command(request)["signatures"][0]["keyid"] == old
+    office.trust.rotate(Change("state"), "me")
+    clock.now_wall += 6.0
+    new = replica.command(request)["signatures"][0]["keyid"]
+    assert new == next(iter(office.signer.public_keys)) != old
 
 
 def test_a_key_of_another_role_signs_nothing(office: Office) -> None:
