@@ -20,8 +20,10 @@ from agent.clock import Clock, unique_id
 from agent.commands import Commands
 from agent.config import Config
 from agent.device import Device
+from agent.diagnostics import Diagnostics
 from agent.doctor.examination import report
 from agent.download import Downloader, HttpMetadata
+from agent.farewell import Farewell
 from agent.filming import Filming
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus, best_capability
@@ -38,6 +40,7 @@ from agent.outbox import Figures as Waiting
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
 from agent.pace import Speed
+from agent.proxy import parse as parse_proxy
 from agent.relay import Relays
 from agent.renewal import Renewal
 from agent.requests import Requests
@@ -117,6 +120,7 @@ class Work:
     updater: Updater
     recorder: Recorder
     twin: Twin
+    vault: Vault
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Parts:
     notifier: Notifier
     filming: Filming
     uploads: Uploads
+    farewell: Farewell
 
 
 def compose(
@@ -150,8 +155,9 @@ def compose(
     clock: Clock,
     environment: Mapping[str, str],
     launcher: Launcher | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Parts:
-    """Make every part once.
+    """Make every part once. `stop` ends the agent.
 
     :raises AgentError, OSError: the state directory cannot be used
     """
@@ -172,8 +178,13 @@ def compose(
         identity.api_token,
         lambda: Backoff(1.0, 60.0, random.random),
     )
+    farewell = Farewell(
+        config, identity.device, clock, lambda: messages.outbox.figures().rows - uplink.settling, stop
+    )
     handlers = {
         **requests.handlers(),
+        **farewell.handlers(),
+        **_diagnostics(config, identity, clock, environment, network, work, figures).handlers(),
         "bench": bench.run,
         "clip": filming.command,
         "doctor": lambda _arguments: report(config, clock, environment),
@@ -208,8 +219,47 @@ def compose(
         lambda reason, why: work.updater.reject(0, reason, why, ()),
     )
     return Parts(
-        network, messages, work, figures, uplink, inbox, commands, Notifier(environment), filming, uploads
+        network,
+        messages,
+        work,
+        figures,
+        uplink,
+        inbox,
+        commands,
+        Notifier(environment),
+        filming,
+        uploads,
+        farewell,
     )
+
+
+def _diagnostics(
+    config: Config,
+    identity: Identity,
+    clock: Clock,
+    environment: Mapping[str, str],
+    network: Network,
+    work: Work,
+    figures: Figures,
+) -> Diagnostics:
+    def running() -> object:
+        desired = work.updater.status.running
+        return desired.to_json() if desired else None
+
+    parts = {
+        "reported.json": lambda: work.twin.reported().to_json(),
+        "health.json": lambda: figures.health.read().to_json(),
+        "running.json": running,
+        "doctor.json": lambda: report(config, clock, environment),
+    }
+    secrets = [identity.api_token, identity.broker.password]
+    if (proxy := parse_proxy(config.network.proxy)) is not None:
+        secrets.append(proxy.password)
+
+    def texts() -> list[str]:
+        return [text for text in (*secrets, *work.vault.texts()) if text]
+
+    return Diagnostics(network.client, config, identity, clock, parts, texts)
 
 
 def _network(config: Config, identity: Identity, clock: Clock) -> Network:
@@ -300,7 +350,7 @@ def _work(
     device.on_change = twin.changed
     recorder = Recorder(config.state_dir / "recorder", clock)
     updater.on_outcome = recorder.outcome
-    return Work(journal, store, device, ground, releases, contact, updater, recorder, twin)
+    return Work(journal, store, device, ground, releases, contact, updater, recorder, twin, vault)
 
 
 def _figures(

@@ -92,7 +92,8 @@ class Network:
 class Config:
     """`state_dir` survives a boot; `run_dir` holds sockets and snapshots, its path is short. `http_port` 0 takes a free one,
     negative serves none. `clock_synced`: the wall clock is kept right by other means than NTP. `allow_workflow_code`: Python that a
-    workflow brings may run in pipeline processes; no message can switch it on."""
+    workflow brings may run in pipeline processes; no message can switch it on. `allow_reboot`: the command `reboot` restarts the machine
+    by `reboot_command`."""
 
     state_dir: Path = Path("/var/lib/outrider")
     run_dir: Path = Path("/run/outrider")
@@ -102,6 +103,8 @@ class Config:
     log_level: str = "INFO"
     clock_synced: bool = False
     allow_workflow_code: bool = False
+    allow_reboot: bool = False
+    reboot_command: str = "systemctl reboot"
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent import farewell
 from agent import identity as identities
 from agent.api import access
 from agent.api.app import Api
@@ -25,6 +26,7 @@ from agent.config import Config
 from agent.errors import AgentError, Degraded, Refused
 from agent.files import write_atomic
 from agent.identity import Identity
+from agent.inventory import read_inventory
 from agent.notify import Notifier
 from agent.reload import reload
 from agent.supervise import TICK_S
@@ -38,6 +40,7 @@ ALIVE_S = 10 * TICK_S
 PORT_FILE = "http-port"
 FIRST_HEALTH_S = 3.0
 DEFAULT_HEALTH_S = 30.0
+INVENTORY_S = 600.0
 START_AT_MOST_S = 600.0
 """What systemd is asked to wait for a start in all: an outbox of 256 MB on a slow card is read and mended within it."""
 STOP_AT_MOST_S = 300.0
@@ -61,7 +64,7 @@ class Agent:
         self._ready = False
         self.starts_anew = False
         """Whether it has ended for the launcher to start the release that is current now."""
-        self._parts = compose(config, identity, clock, environment, launcher)
+        self._parts = compose(config, identity, clock, environment, launcher, self.stop)
         self._http = HttpServer(config.http_host, config.http_port)
         self._parts.work.device.on_tick = self._tick
         self._parts.work.updater.on_phase = self._phase_changed
@@ -99,6 +102,8 @@ class Agent:
                 async with self._parts.notifier.more_time(STOP_AT_MOST_S):
                     await self._close()
                 self._parts.notifier.close()
+            if farewell.is_ordered(self._config.state_dir):
+                farewell.wipe(self._config)
 
     async def _serve(self) -> None:
         parts = self._parts
@@ -111,6 +116,8 @@ class Agent:
             parts.network.vouch.run(),
             parts.uploads.run(),
             parts.inbox.run(),
+            parts.farewell.run(),
+            self._take_stock(),
         ]
         if self._config.http_port >= 0 and self._open_http():
             work.append(self._http.run(self._api().app()))
@@ -200,6 +207,13 @@ class Agent:
         cameras = len(self._parts.work.device.pipelines)
         return f"revision {status.revision}{phase}, {cameras} camera(s), {link}"
 
+    async def _take_stock(self) -> None:
+        """What the machine is made of, told with the reported state."""
+        while True:
+            gpus = self._parts.figures.gpus.read()
+            self._parts.work.twin.made_of(await asyncio.to_thread(read_inventory, gpus))
+            await asyncio.sleep(INVENTORY_S)
+
     async def _report_health(self) -> None:
         due_mono = self._clock.mono() + FIRST_HEALTH_S
         while True:
@@ -256,6 +270,8 @@ async def serve(
     :raises AgentError, OSError: the agent cannot work here
     """
     faulthandler.enable()
+    if farewell.is_ordered(config.state_dir):  # cut short by a loss of power
+        farewell.wipe(config)
     identity = identities.load(config.state_dir) or await _enrolled(config, clock, environment)
     if identity is None:
         return False

@@ -22,7 +22,7 @@ from agent import identity
 from agent.backoff import Backoff
 from agent.clock import Clock
 from agent.config import Config, toml
-from agent.enrol import enrol
+from agent.enrol import enrol, through
 from agent.errors import AgentError, ConfigRefused
 from agent.identity import Identity
 from agent.notify import Notifier
@@ -116,6 +116,8 @@ async def _try(
             labels=order.labels,
             public_authorities=order.public_authorities,
             allow_http=order.allow_http,
+            ca_file=config.network.ca_file,
+            connect=through(config.network.proxy),
         )
     (config.state_dir / ORDER_FILE).unlink(missing_ok=True)
     return who

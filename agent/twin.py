@@ -11,6 +11,7 @@ from agent.engines import EngineUnit
 from agent.pipelines import PipelineUnit
 from agent.update.status import Status
 from wire.desired import Desired
+from wire.inventory import Inventory
 from wire.reasons import Reason
 from wire.redact import redact
 from wire.reported import ObjectState, Reported
@@ -38,6 +39,13 @@ class Twin:
         self._last: Reported | None = None
         self._dirty = True
         self._next_mono = 0.0
+        self._inventory: Inventory | None = None
+
+    def made_of(self, inventory: Inventory) -> None:
+        """What the machine consists of; told if it is news."""
+        if inventory != self._inventory:
+            self._inventory = inventory
+            self.changed()
 
     def changed(self) -> None:
         """Something has changed; the next tick tells it."""
@@ -71,6 +79,7 @@ class Twin:
             agent_version=self._version,
             swaps=status.swaps,
             update=status.report,
+            inventory=self._inventory,
             **objects,
         )
 

@@ -73,6 +73,11 @@ class Vault:
         except OSError as e:
             log.error("secrets cannot be written for the sinks", extra={"cause": str(e)})
 
+    def texts(self) -> list[str]:
+        """Every secret this device can read now, to be kept out of what leaves it."""
+        own = [self._own(path.name) for path in self._own_dir.glob("*")]
+        return [text for text in (*self._values.values(), *own) if text]
+
     def fill(self, camera: local.CameraSource) -> local.CameraSource:
         """The camera with its secrets in place, for its own process only; a name that is unknown stays as it is."""
         source = IN_ADDRESS.sub(self._value, camera.source)

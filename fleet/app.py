@@ -22,6 +22,7 @@ from fleet.api import (
     rollouts,
     tokens,
     trust,
+    upkeep,
 )
 from fleet.api.requests import RequestIds
 from fleet.plane import Plane
@@ -51,13 +52,14 @@ def make_app(plane: Plane) -> FastAPI:
         rollouts,
         trust,
         bundle,
+        upkeep,
         people,
         audit,
         health,
         page,
     ):
         app.include_router(part.router)
-    for router in (registry.uploads, clips.uploads, people.door):
+    for router in (registry.uploads, clips.uploads, upkeep.uploads, people.door):
         app.include_router(router)
     app.add_middleware(RequestIds, ids=plane.ids)
     description.install(app)

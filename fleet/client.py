@@ -137,6 +137,25 @@ class Client:
     def revoke_device(self, name: str) -> None:
         self._call("POST", f"/devices/{name}/revoke")
 
+    def retire_device(self, name: str) -> None:
+        self._call("POST", f"/devices/{name}/retire")
+
+    def wipe_device(self, name: str, confirm: str, timeout_s: float = 30.0) -> shapes.CommandAnswer:
+        """Have a device remove everything; `confirm` is its name once more."""
+        body = {"confirm": confirm, "timeout_s": timeout_s}
+        return self._call("POST", f"/devices/{name}/wipe", json=body, timeout=timeout_s + TIMEOUT_S)
+
+    def ask_for_diagnostics(self, device: str, timeout_s: float = 120.0) -> shapes.CommandAnswer:
+        """Have a device send a bundle; `result.id` names it."""
+        path = f"/devices/{device}/diagnostics"
+        return self._call("POST", path, json={"timeout_s": timeout_s}, timeout=timeout_s + TIMEOUT_S)
+
+    def fetch_diagnostics(self, device: str, bundle: str, target: Path) -> int:
+        """Write a bundle to a file; its size in bytes."""
+        content = self._answer("GET", f"/devices/{device}/diagnostics/{bundle}").content
+        target.write_bytes(content)
+        return len(content)
+
     def set_secret(self, device: str, name: str, secret: str) -> None:
         """Seal the secret to the device's key, here, and send it sealed.
 

@@ -114,6 +114,7 @@ class Limits(_Section):
     checks_at_once: int = Field(default=1, ge=1)
     history_days: float = Field(default=7.0, gt=0)
     events_days: float = Field(default=30.0, gt=0)
+    diagnostics_days: float = Field(default=7.0, gt=0)
     desired_days: float = Field(default=30.0, gt=0)
     enrolment_token_hours: float = Field(default=24.0, gt=0)
     certificate_days: float = Field(default=90.0, gt=0)

@@ -114,19 +114,27 @@ def migrate(url: str) -> None:
     command.upgrade(_alembic(url), "head")
 
 
+def schema_of(database: Database) -> str:
+    """The revision of the database's schema; empty where it has none.
+
+    :raises Misconfigured: the database cannot be reached
+    """
+    try:
+        with database.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() or ""
+    except OperationalError as e:
+        raise Misconfigured(Reason.CONFIG_INVALID, f"the database cannot be opened: {e.orig}") from e
+
+
 def check_schema(database: Database) -> None:
     """:raises Misconfigured: the database cannot be reached, or its schema is not the one of this version"""
     want = ScriptDirectory.from_config(_alembic("")).get_current_head()
-    try:
-        with database.engine.connect() as connection:
-            got = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as e:
-        raise Misconfigured(Reason.CONFIG_INVALID, f"the database cannot be opened: {e.orig}") from e
+    got = schema_of(database)
     if got != want:
         raise Misconfigured(
             Reason.CONFIG_INVALID,
-            f"the database has schema {got}, this version needs {want}; "
-            "stop every control plane, make a backup, run `outrider fleet init DIR --migrate`",
+            f"the database has schema {got or 'none'}, this version needs {want}; "
+            "stop every control plane, make a backup, run `outrider fleet db upgrade DIR`",
         )
 
 

@@ -40,6 +40,8 @@ FIELDS = (*SECTIONS, "settings")
 PLACEHOLDER = "sha256:" + "0" * 64
 """Stands for an artifact that was not found, so that the rest of the document can be checked all the same."""
 LOCK_STRIPES = 64
+MOST_BELIEVED = 2**40
+"""A device that claims to have seen a higher revision is not believed."""
 SIGN = "outrider fleet sign export, sign with the offline key, outrider fleet sign import"
 DAY_S = 86400.0
 
@@ -121,7 +123,8 @@ class DesiredStates:
     ) -> DesiredRevision:
         at = self._clock.wall()
         with self._database.write() as session:
-            if session.get(Device, device) is None:
+            row = session.get(Device, device)
+            if row is None:
                 raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
             newest = session.scalar(
                 select(func.max(DesiredRevision.revision)).where(DesiredRevision.device == device)
@@ -130,14 +133,15 @@ class DesiredStates:
                 raise Overtaken(
                     Reason.REVISION_OLD, f"the newest revision is {newest or 0}, not {above}; read it again"
                 )
-            header = {"device": device, "revision": (newest or 0) + 1, "issued_at": at}
+            above_all = max(newest or 0, _seen(row)) + 1
+            header = {"device": device, "revision": above_all, "issued_at": at}
             document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
             self._check_vouched(document)
-            row = self._signed_row(_with_secrets(session, document), actor)
-            session.add(row)
+            made = self._signed_row(_with_secrets(session, document), actor)
+            session.add(made)
             audit.record(session, at, actor, "desired.set", device, revision=document.revision)
-            also(session, row)
-        return row
+            also(session, made)
+        return made
 
     def _check_vouched(self, document: desired.Desired) -> None:
         """:raises Refused: an artifact that no device would accept yet"""
@@ -168,7 +172,8 @@ class DesiredStates:
             newest = _newest(session, device)
             if newest is None:
                 return False
-            times = {"revision": newest.revision + 1, "issued_at": at, "expires_at": at + self._lifetime_s}
+            above_all = max(newest.revision, _seen(session.get(Device, device))) + 1
+            times = {"revision": above_all, "issued_at": at, "expires_at": at + self._lifetime_s}
             document = read(desired.Desired, newest.document).model_copy(update=times)
             session.add(self._signed_row(_with_secrets(session, document), actor))
             audit.record(session, at, actor, "desired.set", device, revision=document.revision)
@@ -209,7 +214,9 @@ class DesiredStates:
     async def publish_all(self) -> None:
         """Publish every device's newest revision again: a broker that died may have lost what it retained."""
         with self._database.read() as session:
-            devices = list(session.scalars(select(DesiredRevision.device).distinct()))
+            served = select(Device.id).where(Device.retired_at.is_(None))
+            query = select(DesiredRevision.device).where(DesiredRevision.device.in_(served)).distinct()
+            devices = list(session.scalars(query))
         slots = asyncio.Semaphore(32)
 
         async def one(device: str) -> None:
@@ -252,6 +259,13 @@ class DesiredStates:
         return Envelope(
             id=self._ids.unique(), at=self._clock.wall(), boot=self._boot, seq=self._seq, data=row.signed
         ).encode()
+
+
+def _seen(device: Device | None) -> int:
+    """The highest revision that the device says it has seen: after a restore it may have seen more than the database knows."""
+    reported = (device.reported if device is not None else None) or {}
+    numbers = (reported.get("revision"), reported.get("offered"))
+    return max((n for n in numbers if isinstance(n, int) and 0 <= n <= MOST_BELIEVED), default=0)
 
 
 def _with_secrets(session: Session, document: desired.Desired) -> desired.Desired:

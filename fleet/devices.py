@@ -28,7 +28,8 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class Identity:
-    """What an enrolled device gets, shown this one time. A device with a certificate gets no token and no password."""
+    """What an enrolled device gets, shown this one time. A device with a certificate gets no token and no password. `replaced`: the
+    name had an identity before, whose rules at the broker end."""
 
     device: DeviceId
     api_token: str
@@ -65,11 +66,12 @@ class Devices:
         with self._database.write() as session:
             token = self.enrolment_tokens.valid(session, request.token)
             name = _name(token, request, self._ids)
+            replaced = session.get(Device, name) is not None
             device = self._row(session, token, name, at)
             device.enrolled_at = at
             device.public_key = request.public_key[:64]
             device.sealing_key = request.sealing_key[:64]
-            device.revoked_at = None
+            device.revoked_at = device.retired_at = None
             device.labels = _labels(request, token)
             device.token_hash = token_hash(api_token)
             device.broker_hash = accounts.password_hash(password, os.urandom(accounts.SALT_BYTES))
@@ -83,13 +85,15 @@ class Devices:
                 if mutual:
                     password, device.broker_hash = "", ""
             audit.record(session, at, f"device:{name}", "device.enrol", name, token=token.id)
-        return Identity(DeviceId(name), api_token, password, certificate, token.replace)
+        return Identity(DeviceId(name), api_token, password, certificate, replaced)
 
     def _row(self, session: Session, token: EnrolmentToken, name: str, at: float) -> Device:
         device = session.get(Device, name)
         if device is None:
             device = Device(id=name, created_at=at, presence="never")
             session.add(device)
+        elif device.retired_at is not None:
+            device.presence = "never"
         elif not (token.replace and token.device == name):
             raise Taken(
                 Reason.NAME_TAKEN,

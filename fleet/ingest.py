@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -147,6 +147,10 @@ class Ingest:
             batch.devices.items()
         ):  # in one order, or two replicas wait for each other
             if name in known:
+                if "last_seen_at" in values and "presence" not in values:
+                    # What was called silent and is heard of again.
+                    back = case((Device.presence == "silent", "online"), else_=Device.presence)
+                    values = {**values, "presence": back}
                 session.execute(update(Device).where(Device.id == name).values(**values))
 
     def _write_run(self, session: Session, batch: _Batch, known: set[str]) -> None:
@@ -222,7 +226,7 @@ def _conn(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
     values |= {"presence": connection.state[:16], "presence_at": batch.received_at}
     if connection.agent_version:
         values["agent_version"] = connection.agent_version[:64]
-    if connection.state == "online":
+    if connection.state in ("online", "polling"):
         values["last_seen_at"] = batch.received_at
 
 

@@ -50,6 +50,7 @@ from fleet.roster import Roster
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from fleet.tuf.trust import Trust
+from fleet.upkeep import Upkeep
 from wire.command import Response
 from wire.names import FleetId
 from wire.reasons import Reason
@@ -59,6 +60,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_DEADLINE_S = 20.0
 MAINTENANCE_S = 3600.0
+SILENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,15 @@ class Plane:
         )
         self.bundles = Bundles(fleet, self.database, self.trust.repository)
         self.rollouts = Rollouts(self.database, seams.clock)
+        self.upkeep = Upkeep(
+            fleet,
+            self.database,
+            self.objects,
+            self.certificates,
+            seams.clock,
+            seams.ids,
+            self._publish_retained,
+        )
         self.secrets = Secrets(self.database, seams.clock)
         self.commands = Commands(
             fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
@@ -193,6 +204,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self.replica.run(), name="replica"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._runner.run(), name="rollouts"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self._watch_silence(), name="silence"))
             self._running = stack.pop_all()
         return self
 
@@ -231,6 +243,7 @@ class Plane:
         await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
         gone += await self.clips.forget_old(limits.events_days)
+        await self.upkeep.forget_old(limits.diagnostics_days)
         await self.refresh_trust()
         renewed = await self.desired.renew()
         log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
@@ -251,6 +264,16 @@ class Plane:
             except Exception:
                 log.exception("maintenance failed; it is tried again in an hour")
             await asyncio.sleep(MAINTENANCE_S)
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_S)
+            if not self.replica.leads:
+                continue
+            try:
+                await asyncio.to_thread(self.upkeep.mark_silent)
+            except Exception:
+                log.exception("silent devices are looked for later")
 
     async def refresh_trust(self) -> set[str]:
         """Bring trust metadata up to date; the roles that wait for signatures."""

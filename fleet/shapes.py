@@ -52,6 +52,7 @@ class DeviceView(TypedDict):
     last_seen_at: float | None
     enrolled_at: float
     revoked_at: float | None
+    retired_at: float | None
     sealing_key: str
     agent_version: str
     revision: int | None

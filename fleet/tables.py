@@ -58,6 +58,7 @@ class Device(Base):
     public_key: Mapped[str] = mapped_column(String(64), default="")
     sealing_key: Mapped[str] = mapped_column(String(64), default="", server_default="")
     revoked_at: Mapped[float | None] = mapped_column(Float)
+    retired_at: Mapped[float | None] = mapped_column(Float)
     labels: Mapped[dict[str, str]]
     token_hash: Mapped[str] = mapped_column(HASH, unique=True)
     broker_hash: Mapped[str] = mapped_column(String(200))
@@ -69,6 +70,20 @@ class Device(Base):
     reported_at: Mapped[float | None] = mapped_column(Float)
     health: Mapped[dict[str, Any] | None]
     health_at: Mapped[float | None] = mapped_column(Float)
+
+
+class DiagnosticsRow(Base):
+    """A bundle that a device has sent because it was asked to; its bytes are in the object store."""
+
+    __tablename__ = "diagnostics"
+
+    id: Mapped[str] = mapped_column(NAME, primary_key=True)
+    device: Mapped[str] = mapped_column(NAME, index=True)
+    asked_at: Mapped[float] = mapped_column(Float)
+    asked_by: Mapped[str] = mapped_column(ACTOR)
+    received_at: Mapped[float | None] = mapped_column(Float)
+    digest: Mapped[str | None] = mapped_column(DIGEST)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class Certificate(Base):

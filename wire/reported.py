@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from wire.doc import Doc
+from wire.inventory import Inventory
 from wire.phase import Phase
 
 
@@ -57,6 +58,7 @@ class Reported(Doc):
     pipelines: dict[str, ObjectState] = Field(default_factory=dict)
     swaps: tuple[SwapFigures, ...] = ()
     update: UpdateReport = UpdateReport()
+    inventory: Inventory | None = None
 
 
 class Connection(Doc):

@@ -39,6 +39,7 @@ def device(row: Device) -> shapes.DeviceView:
         "last_seen_at": row.last_seen_at,
         "enrolled_at": row.enrolled_at,
         "revoked_at": row.revoked_at,
+        "retired_at": row.retired_at,
         "sealing_key": row.sealing_key,
         "agent_version": row.agent_version,
         "revision": reported.get("revision"),

@@ -93,9 +93,10 @@ class Stand:
         self.data.serve.unlink(missing_ok=True)
         module = ["tests.integration.fleet_stand"] if self._scripted else ["outrider", "fleet"]
         command = [sys.executable, "-m", *module, "serve", str(self.data.root)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
         eventually(lambda: self.data.serve.exists() or self.process.poll() is not None)
-        assert self.process.poll() is None, "the control plane did not start"
+        assert self.process.poll() is None, self.log.read_text()
         self.told: dict[str, Any] = json.loads(self.data.serve.read_text())
 
     def replica(self, root: Path, name: str) -> Stand:
@@ -106,6 +107,11 @@ class Stand:
         other.config = self.config.model_copy(update={"replica": name})
         save(other.data, other.config)
         return other
+
+    @property
+    def log(self) -> Path:
+        """What it says on stderr."""
+        return self.data.root.with_name(f"{self.data.root.name}.log")
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ NOUNS = (
     "bench",
     "people",
     "audit",
+    "backup",
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outrider import updatewords
-from outrider.commands.fleet import events
+from outrider.commands.fleet import events, upkeep
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, pair, print_json, show, value
 from wire.finding import FAULT, Finding
@@ -53,6 +53,7 @@ def configure(commands: Commands) -> None:
     history.add_argument("device")
     history.add_argument("--last", type=int, default=20)
     events.configure(device)
+    upkeep.configure(device)
     command = remote(device, "command", "send a command and wait for the answer", _device_command)
     command.add_argument("device")
     command.add_argument("name")

@@ -54,7 +54,7 @@ def test_migrations_make_exactly_the_tables_of_the_code(database: Database) -> N
 
 def test_database_without_schema_is_not_served(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'empty.db'}")
-    with pytest.raises(Misconfigured, match="init DIR --migrate"):
+    with pytest.raises(Misconfigured, match="fleet db upgrade DIR"):
         check_schema(database)
     database.close()
 
