@@ -72,8 +72,19 @@ class Stand:
         self.push(self.made.plane.add_model(files(self.package, fault)), **gates)
         return self.made.observer.reported("ROLLED_BACK", self.revision, 90.0)
 
+    def rollback_s(self) -> float:
+        """From the verdict until the former revision was at work again, as the device told."""
+        at = {
+            body["data"]["phase"]: body["at"]
+            for topic, body in self.made.observer.messages
+            if topic.endswith("/reported") and body["data"]["offered"] == self.revision
+        }
+        return float(at["ROLLED_BACK"] - at["ROLLING_BACK"])
+
     def check_back(self, reported: dict[str, Any]) -> None:
-        """The former revision serves again, without a frame lost, and the update's end is whole."""
+        """The former revision serves again, and the update's end is whole."""
+        print(f"rolled back in {self.rollback_s():.2f} s")
+        assert self.rollback_s() < ROLLBACK_BUDGET_S
         assert reported["reason"] == "probation-failed"
         assert reported["revision"] < self.revision
         assert reported["update"]["quarantined"]

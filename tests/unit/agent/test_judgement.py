@@ -152,6 +152,11 @@ def test_a_device_that_was_hot_before_is_not_the_models_fault() -> None:
     assert gates(Evidence(seconds(3), machine=Machine(84.0, 90.0))) == {}
 
 
+def test_a_device_that_is_relieved_since_the_switch() -> None:
+    assert set(gates(Evidence(seconds(3), machine=Machine(relief_before=1.0, relief=0.7)))) == {"throttling"}
+    assert gates(Evidence(seconds(3), machine=Machine(relief_before=0.7, relief=0.7))) == {}
+
+
 def test_drift_is_told_and_rolls_back_only_where_that_is_asked_for() -> None:
     shifted = Pairs(
         60, 60, 0, SCORES, (0,) * 6 + (10, 10) + (0,) * 8, {"person": 20, "dog": 9}, {"person": 20}
