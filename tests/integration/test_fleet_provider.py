@@ -155,3 +155,15 @@ def test_answer_counts_once_and_in_the_browser_that_asked(
     assert told(browser.get(back)) == (403, "provider-failed"), "the same answer again"
     refused = f"{provider.redirect_uri}?error=access_denied&state=x"
     assert told(browser.get(refused)) == (403, "provider-failed")
+
+
+def test_sign_in_that_failed_cannot_be_tried_again_with_another_code(
+    stand: Stand, browser: httpx.Client, provider: IdentityProvider
+) -> None:
+    person(provider, "oskar", "it")
+    away = browser.get(f"{stand.url}/api/v1/session/provider").headers["location"]
+    back = browser.get(away).headers["location"]
+    state = parse_qs(urlsplit(back).query)["state"][0]
+    guessed = f"{provider.redirect_uri}?code=guessed&state={state}"
+    assert told(browser.get(guessed)) == (403, "provider-failed")
+    assert told(browser.get(back)) == (403, "provider-failed")
