@@ -36,6 +36,7 @@ NAMED = {
     "vww_mobilenetv1_96": "classifier",
 }
 """Where several families could claim a graph, or a person must say so."""
+SLOW = {"rfdetr_nano"}
 KINDS = {1: "FLOAT", 10: "HALF", 2: "UINT8", 6: "INT32", 7: "INT64"}
 """ONNX element type → TensorRT's name of it."""
 
@@ -95,8 +96,17 @@ def pictures(folder: Path) -> list[Path]:
     return [path]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("onnx_file", MODELS or [Path("none")], ids=lambda path: path.stem)
+def cases() -> list[object]:
+    """Every model in every precision; the largest in one, the others of it by `make test-long`."""
+    found = []
+    for path in MODELS or [Path("none")]:
+        for precision in ("fp32", "fp16", "int8"):
+            marks = pytest.mark.long if path.stem in SLOW and precision != "fp16" else ()
+            found.append(pytest.param(path, precision, marks=marks, id=f"{path.stem}-{precision}"))
+    return found
+
+
+@pytest.mark.parametrize(("onnx_file", "precision"), cases())
 def test_the_fused_graph_becomes_an_engine(
     onnx_file: Path,
     precision: str,
