@@ -16,7 +16,8 @@ def patched(document: Mapping[str, Any] | None, change: Mapping[str, Any]) -> di
 
     A model or workflow that the change only names keeps the other fields it has on this device.
     """
-    base = {name: copy.deepcopy(value) for name, value in (document or {}).items() if name not in HEADER}
+    given = {name: value for name, value in (document or {}).items() if value is not None}
+    base = {name: copy.deepcopy(value) for name, value in given.items() if name not in HEADER}
     merged: dict[str, Any] = _merge(base, _spelled(base, change))
     return merged
 
