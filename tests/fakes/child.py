@@ -75,6 +75,7 @@ class Pipeline:
         self.prepared: dict[str, local.Binding] = {}
         self.options = self.start.camera.options
         self.frames = 0
+        self.blind = 0
         self.events = 0
         self.first_mono = self.last_mono = 0.0
         self.prefix = uuid.uuid4().hex[:12]
@@ -109,6 +110,8 @@ class Pipeline:
         if os.path.exists(os.path.join(self.start.run_dir, "hang")):
             time.sleep(3600)
         self.frames += 1
+        if read_json(Path(self.binding.workflow_path)).get("fake", {}).get("blind"):
+            self.blind += 1
         self.last_mono = time.monotonic()
         self.first_mono = self.first_mono or self.last_mono
         for _ in range(self.options.get("events_a_tick", 0)):
@@ -121,8 +124,9 @@ class Pipeline:
 
     def stats(self) -> local.PipelineStats:
         models = {model_id: model.digest for model_id, model in self.binding.models.items()}
+        blind = {"engine-error": self.blind} if self.blind else {}
         return local.PipelineStats(
-            self.frames, self.frames, {}, {}, 10.0, 1.0, 2.0, {}, "", 0.0, self.first_mono, self.last_mono,
+            self.frames, self.frames - self.blind, blind, {}, 10.0, 1.0, 2.0, {}, "", 0.0, self.first_mono, self.last_mono,
             self.events, 0, {}, {}, {"count": 1}, models, self.binding.workflow_digest, self.binding.revision,
         )  # fmt: skip
 

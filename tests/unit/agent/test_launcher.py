@@ -1,0 +1,110 @@
+"""The launcher and the agent's two slots: a release on trial is started twice, the third start brings the former back."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import launcher
+from agent.update.slots import Slots
+from wire.phase import Phase
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Slots:
+    """Release 1 runs from slot a, release 2 is whole in slot b; revision 4 runs."""
+    made = Slots(tmp_path)
+    for digest in ("one", "two"):
+        slot = made.begin()
+        made.finish(slot, digest)
+        if digest == "one":
+            made.change(slot, 3, 0)
+            assert not made.tidy(lambda _revision: Phase.COMMITTED)
+    (tmp_path / "current").symlink_to("revisions/4.json")
+    return made
+
+
+def on_trial(slots: Slots, state_dir: Path) -> None:
+    slots.change(slots.holding("two"), 5, 4)
+    (state_dir / "current").unlink()
+    (state_dir / "current").symlink_to("revisions/5.json")
+
+
+def test_the_third_start_without_a_commit_brings_back_release_and_revision(
+    slots: Slots, tmp_path: Path
+) -> None:
+    on_trial(slots, tmp_path)
+    assert [launcher.guard(tmp_path) for _ in range(4)] == ["b", "b", "a", "a"]
+    assert os.readlink(tmp_path / "current") == "revisions/4.json"
+    assert (slots.went_back(), slots.pending(), slots.running_digest) == (5, None, "one")
+    assert not list((tmp_path / "agent").glob(".*"))
+
+
+def test_a_commit_ends_the_trial(slots: Slots, tmp_path: Path) -> None:
+    on_trial(slots, tmp_path)
+    assert launcher.guard(tmp_path) == "b"
+    assert not slots.tidy(lambda revision: Phase.COMMITTED if revision == 5 else None)
+    assert [launcher.guard(tmp_path) for _ in range(5)] == ["b"] * 5
+
+
+def test_a_revision_that_went_back_takes_its_agent_with_it(slots: Slots, tmp_path: Path) -> None:
+    on_trial(slots, tmp_path)
+    assert slots.tidy(lambda _revision: Phase.ROLLED_BACK)
+    assert (launcher.guard(tmp_path), slots.pending()) == ("a", None)
+
+
+def test_the_first_release_goes_back_to_the_installed_agent(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    slot = slots.begin()
+    slots.finish(slot, "one")
+    slots.change(slot, 1, 0)
+    assert [launcher.guard(tmp_path) for _ in range(3)] == ["a", "a", ""]
+
+
+def test_a_slot_that_is_not_whole_is_not_started(slots: Slots, tmp_path: Path) -> None:
+    (slots.path("a") / "RELEASE").unlink()
+    assert launcher.guard(tmp_path) == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"starts": "x"}'])
+def test_a_damaged_note_does_not_keep_the_agent_from_starting(
+    slots: Slots, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: started.append(arguments))
+    (tmp_path / "agent" / "pending").write_bytes(content)
+    launcher.main(["run", "--state-dir", str(tmp_path), "--http-port", "0"])
+    assert started[0][1:] == [
+        "-m",
+        "outrider",
+        "agent",
+        "run",
+        "--state-dir",
+        str(tmp_path),
+        "--http-port",
+        "0",
+    ]
+
+
+def test_the_state_directory_is_the_arguments_or_the_environments() -> None:
+    assert launcher.state_directory(["run", "--state-dir=/a"], {"STATE_DIRECTORY": "/b"}) == Path("/a")
+    assert launcher.state_directory(["run"], {"STATE_DIRECTORY": "/b:/c"}) == Path("/b")
+    assert launcher.state_directory(["run"], {}) == Path("/var/lib/outrider")
+
+
+def test_the_launcher_needs_the_standard_library_only() -> None:
+    tree = ast.parse(Path(launcher.__file__).read_text())
+    heads = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    heads |= {
+        (node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
+    assert heads <= set(sys.stdlib_module_names)
