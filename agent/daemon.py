@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import faulthandler
 import fcntl
+import importlib
 import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import farewell
 from agent import identity as identities
-from agent.api import access
-from agent.api.app import Api
-from agent.api.server import HttpServer
-from agent.api.updates import UpdateRoutes
 from agent.child import Launcher
 from agent.clock import Clock
 from agent.composition import compose, version
@@ -33,6 +30,10 @@ from agent.supervise import TICK_S
 from wire.errors import WireError
 from wire.phase import Phase
 from wire.reasons import Reason
+
+if TYPE_CHECKING:
+    from agent.api.app import Api
+    from agent.api.server import HttpServer
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,6 @@ class Agent:
         self.starts_anew = False
         """Whether it has ended for the launcher to start the release that is current now."""
         self._parts = compose(config, identity, clock, environment, launcher, self.stop)
-        self._http = HttpServer(config.http_host, config.http_port)
         self._parts.work.device.on_tick = self._tick
         self._parts.work.updater.on_phase = self._phase_changed
         self._parts.work.releases.on_restart = self._start_anew
@@ -119,8 +119,8 @@ class Agent:
             parts.farewell.run(),
             self._take_stock(),
         ]
-        if self._config.http_port >= 0 and self._open_http():
-            work.append(self._http.run(self._api().app()))
+        if self._config.http_port >= 0:
+            work.append(self._serve_locally())
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         stopped = asyncio.create_task(self._stopped.wait())
         try:
@@ -133,10 +133,22 @@ class Agent:
             await parts.uplink.close()
             await _cancelled({*tasks, stopped})
 
-    def _open_http(self) -> bool:
+    async def _serve_locally(self) -> None:
+        """The local interface. Its libraries are loaded aside, while the children are on their way."""
+        for name in ("agent.api.server", "agent.api.app"):
+            await asyncio.to_thread(importlib.import_module, name)
+        from agent.api.server import HttpServer
+
+        http = HttpServer(self._config.http_host, self._config.http_port)
+        if self._open(http):
+            await http.run(self._api().app())
+        else:
+            await self._stopped.wait()
+
+    def _open(self, http: HttpServer) -> bool:
         try:
-            self._http.open()
-            write_atomic(self._config.run_dir / PORT_FILE, str(self._http.port).encode(), durable=False)
+            http.open()
+            write_atomic(self._config.run_dir / PORT_FILE, str(http.port).encode(), durable=False)
         except OSError as e:
             # Cameras must not depend on a port.
             log.error(
@@ -144,7 +156,7 @@ class Agent:
                 extra={"port": self._config.http_port, "cause": str(e)},
             )
             return False
-        log.info("local interface", extra={"url": f"http://{self._config.http_host}:{self._http.port}"})
+        log.info("local interface", extra={"url": f"http://{self._config.http_host}:{http.port}"})
         return True
 
     async def _close(self) -> None:
@@ -160,6 +172,10 @@ class Agent:
         parts.figures.gpus.close()
 
     def _api(self) -> Api:
+        from agent.api import access
+        from agent.api.app import Api
+        from agent.api.updates import UpdateRoutes
+
         about = {
             "device": self._identity.device,
             "fleet": self._identity.fleet,
