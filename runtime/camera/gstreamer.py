@@ -84,6 +84,7 @@ class GStreamerSource(PlainSource):
         self._frame: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
         self._first = True
+        job = _job(camera, decoder, live=self._live)
         memory_fd = os.memfd_create("outrider-frames", os.MFD_CLOEXEC)
         try:
             os.ftruncate(memory_fd, SLOTS * SLOT_BYTES)
@@ -100,7 +101,7 @@ class GStreamerSource(PlainSource):
                 )
         finally:
             os.close(memory_fd)
-        self._send(json.dumps(_job(camera, decoder, live=self._live)))
+        self._send(json.dumps(job))
 
     @property
     def properties(self) -> Properties:
@@ -202,11 +203,32 @@ def _slots(memory_fd: int) -> list[npt.NDArray[np.uint8]]:
     return [np.frombuffer(memory, np.uint8, SLOT_BYTES, i * SLOT_BYTES) for i in range(SLOTS)]
 
 
+CSI = "csi://"
+TAIL = "{convert} ! video/x-raw,format=BGR ! appsink name=sink emit-signals=true sync=false max-buffers=2"
+CONVERT = "videoconvert"
+CONVERT_ON_JETSON = "nvvidconv ! video/x-raw,format=BGRx ! videoconvert"
+"""Out of the memory of the graphics processor, where its decoders and its cameras leave pictures."""
+
+
+def launch_line(uri: str, *, jetson: bool) -> str:
+    """The pipeline in GStreamer's language. A stream's address and a device's path are set as properties, not written here."""
+    tail = TAIL.format(convert=CONVERT_ON_JETSON if jetson else CONVERT)
+    if uri.startswith(CSI):
+        return f"nvarguscamerasrc sensor-id={int(uri[len(CSI) :] or 0)} ! {tail}"
+    if uri.startswith("/dev/video"):
+        return f"v4l2src name=source ! decodebin ! {tail}"
+    return f"uridecodebin name=source ! queue max-size-buffers=2 ! {tail}"
+
+
 def _job(camera: CameraSource, decoder: str, *, live: bool) -> dict[str, Any]:
     kind = kind_of(camera)
     uri = camera.source.strip()
     if kind is Kind.FILE:
         uri = file_path(camera).absolute().as_uri()
+    elif uri.startswith(CSI) and not (uri[len(CSI) :] or "0").isdigit():
+        raise SourceRefused(
+            Reason.CAMERA_SOURCE_INVALID, f"camera {camera.name!r}: {uri!r}; expected e.g. csi://0"
+        )
     elif kind is Kind.DEVICE and uri.isdigit():
         uri = f"/dev/video{uri}"
     return {
@@ -216,6 +238,8 @@ def _job(camera: CameraSource, decoder: str, *, live: bool) -> dict[str, Any]:
         "live": live,
         "latency_ms": int(camera.options.get("latency_ms", LATENCY_MS)),
         "open_s": camera.care.deadlines.open_s,
+        "launch": launch_line(uri, jetson=False),
+        "launch_on_jetson": launch_line(uri, jetson=True),
         "slots": SLOTS,
         "slot_bytes": SLOT_BYTES,
     }

@@ -8,6 +8,8 @@ that is free again. It answers lines of JSON: `caps` (size, rate, decoder), `fra
 `error`, `end`. No address is ever on the command line.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import mmap
@@ -16,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 import gi
 
@@ -36,25 +39,25 @@ PREFERRED = (
 
 
 class Child:
-    def __init__(self, line, memory_fd):
+    def __init__(self, line: socket.socket, memory_fd: int) -> None:
         self.line = line
         self.reader = line.makefile("r")
-        self.job = json.loads(self.reader.readline())
+        self.job: dict[str, Any] = json.loads(self.reader.readline())
         slots = self.job["slots"]
         self.memory = mmap.mmap(memory_fd, slots * self.job["slot_bytes"])
-        self.free = list(range(slots))
+        self.free: list[int] = list(range(slots))
         self.changed = threading.Condition()
-        self.size = None
+        self.size: tuple[int, int] | None = None
         self.decoder, self.hardware = "", False
         self.dropped = 0
 
-    def tell(self, **message):
+    def tell(self, **message: Any) -> None:
         try:
             self.line.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             os._exit(0)
 
-    def run(self):
+    def run(self) -> None:
         self.rank_decoders()
         pipeline = self.build()
         threading.Thread(target=self.hear, daemon=True).start()
@@ -68,7 +71,7 @@ class Child:
             self.tell(kind="error", domain=str(error.domain), code=int(error.code), text=error.message)
         os._exit(0)
 
-    def rank_decoders(self):
+    def rank_decoders(self) -> None:
         """Hardware first, or not at all where software is asked for."""
         wanted = self.job["decoder"]
         registry = Gst.Registry.get()
@@ -81,22 +84,16 @@ class Child:
             elif wanted == factory.get_name() or (wanted == "auto" and factory.get_name() in PREFERRED):
                 factory.set_rank(Gst.Rank.PRIMARY + 100)
 
-    def build(self):
+    def build(self) -> Gst.Pipeline:
         uri = self.job["uri"]
-        convert = "videoconvert"
-        if Gst.ElementFactory.find("nvvidconv"):
-            convert = "nvvidconv ! video/x-raw,format=BGRx ! videoconvert"
-        tail = f"{convert} ! video/x-raw,format=BGR ! appsink name=sink emit-signals=true sync=false max-buffers=2"
+        jetson = Gst.ElementFactory.find("nvvidconv") is not None
+        pipeline = Gst.parse_launch(self.job["launch_on_jetson" if jetson else "launch"])
+        source = pipeline.get_by_name("source")
         if uri.startswith("csi://"):
-            sensor = int(uri[6:] or 0)
-            pipeline = Gst.parse_launch(f"nvarguscamerasrc sensor-id={sensor} ! {tail}")
             self.decoder, self.hardware = "nvarguscamerasrc", True
         elif uri.startswith("/dev/video"):
-            pipeline = Gst.parse_launch(f"v4l2src name=source ! decodebin ! {tail}")
-            pipeline.get_by_name("source").set_property("device", uri)
+            source.set_property("device", uri)
         else:
-            pipeline = Gst.parse_launch(f"uridecodebin name=source ! queue max-size-buffers=2 ! {tail}")
-            source = pipeline.get_by_name("source")
             source.set_property("uri", uri)
             source.connect("source-setup", self.set_up_source)
         pipeline.connect("deep-element-added", self.element_added)
@@ -105,7 +102,7 @@ class Child:
         sink.connect("new-sample", self.sample)
         return pipeline
 
-    def set_up_source(self, _bin, source):
+    def set_up_source(self, _bin: Gst.Element, source: Gst.Element) -> None:
         if source.get_factory().get_name() != "rtspsrc":
             return
         source.set_property("latency", self.job["latency_ms"])
@@ -115,13 +112,13 @@ class Child:
         if source.find_property("add-reference-timestamp-meta"):
             source.set_property("add-reference-timestamp-meta", True)
 
-    def element_added(self, _bin, _sub, element):
+    def element_added(self, _bin: Gst.Bin, _sub: Gst.Bin, element: Gst.Element) -> None:
         factory = element.get_factory()
         kind = factory.get_metadata("klass") if factory else ""
         if kind and "Decoder" in kind and "Video" in kind:
             self.decoder, self.hardware = factory.get_name(), "Hardware" in kind
 
-    def sample(self, sink):
+    def sample(self, sink: Gst.Element) -> Gst.FlowReturn:
         sample = sink.emit("pull-sample")
         buffer, shape = sample.get_buffer(), sample.get_caps().get_structure(0)
         size = (shape.get_int("width")[1], shape.get_int("height")[1])
@@ -158,7 +155,7 @@ class Child:
         )  # fmt: skip
         return Gst.FlowReturn.OK
 
-    def take_slot(self):
+    def take_slot(self) -> int | None:
         with self.changed:
             while not self.free:
                 if self.job["live"]:
@@ -167,24 +164,24 @@ class Child:
                 self.changed.wait()
             return self.free.pop()
 
-    def give_back(self, slot):
+    def give_back(self, slot: int) -> None:
         with self.changed:
             self.free.append(slot)
             self.changed.notify()
 
-    def hear(self):
+    def hear(self) -> None:
         for line in self.reader:
             self.give_back(int(line))
         os._exit(0)
 
 
-def ntp_wall_s(buffer):
+def ntp_wall_s(buffer: Gst.Buffer) -> float | None:
     """The sender's clock at capture, where RTCP has told it."""
     meta = buffer.get_reference_timestamp_meta(Gst.Caps.from_string("timestamp/x-ntp"))
     return meta.timestamp / Gst.SECOND - NTP_EPOCH_S if meta is not None else None
 
 
-def main():
+def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
     Gst.init(None)
     Child(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).run()
