@@ -60,8 +60,8 @@ def members(
     limit: paging.Limit = 100,
     cursor: paging.Cursor = None,
 ) -> shapes.Page[shapes.RolloutMemberView]:
-    """Its devices, each with how far it has come and why."""
-    rows = plane.rollouts.members(rollout, paging.decode(cursor, ""), limit + 1)
+    """Its devices that may be seen, each with how far it has come and why."""
+    rows = plane.rollouts.members(rollout, paging.decode(cursor, ""), limit + 1, plane.roster.visible(who))
     return paging.page(rows, limit, views.rollout_member, lambda row: row.device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -125,13 +125,13 @@ class Rollouts:
             counts = store.counts(session)
             return [(row, counts.get(row.name, {})) for row in rows]
 
-    def members(self, name: str, after: str, limit: int) -> list[Member]:
-        """Devices by name.
+    def members(self, name: str, after: str, limit: int, visible: Collection[str]) -> list[Member]:
+        """Devices by name, of those that may be seen.
 
         :raises NotFound: no such rollout
         """
         found = self.get(name).state.members
-        return [found[device] for device in sorted(found) if device > after][:limit]
+        return [found[device] for device in sorted(found) if device > after and device in visible][:limit]
 
     def notes(self, name: str, limit: int) -> list[RolloutNote]:
         """:raises NotFound: no such rollout"""

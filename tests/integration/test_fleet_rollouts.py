@@ -247,6 +247,8 @@ def test_who_may_not_operate_a_device_may_not_roll_out_to_it(stand: Stand, fleet
     with stand.client() as client:
         token = client.create_api_token("viewer", "viewer")["token"]
         few = client.create_api_token("few", "operator", "site=a")["token"]
+    with stand.client(few) as client:
+        assert client.rollouts.devices("good") == []
     for secret in (token, few):
         with stand.client(secret) as client, pytest.raises(ApiError, match="this needs operator"):
             client.rollouts.create({"name": "theirs", "change": {"models": {"m": "people@1"}}})
