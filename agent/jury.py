@@ -42,6 +42,8 @@ WAVER_S = 20.0
 """So long beyond the patience a gate that has just broken may take to be broken for good."""
 OVER = frozenset({"ended", "off"})
 """States of a camera from which no more frames come."""
+DARK = frozenset({"opening", "lost"})
+"""States without a frame: one that had none before the change either has nothing to be judged by."""
 
 
 @dataclass
@@ -233,6 +235,8 @@ class DeviceJury:
             return ""
         evidence = self._evidence(name, subject, unit)
         judged = sum(block.asked for block in evidence.blocks)
+        if not judged and unit.camera.state in DARK and not subject.baseline.whole.asked:
+            return ""
         if judged < limits.min_frames:
             return f"{name}: {judged} of {limits.min_frames} frames are judged"
         words = doubt(evidence, subject.baseline) if "empty-output" not in limits.off else ""

@@ -180,6 +180,23 @@ def test_a_model_that_finds_nothing_is_waited_for_and_not_for_ever(stand: Stand)
     assert "nothing has been found since the switch" in verdict.note
 
 
+def test_a_camera_that_was_dark_before_and_is_dark_now_holds_nothing_up(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.pipeline.camera = local.CameraState("lost")
+    stand.pipeline.second(1, GOOD)
+    stand.pipeline.asked = -10
+    desired = document(2, OTHER)
+    stand.switch(desired)
+    stand.pipeline.asked = -10
+    stand.pipeline.second(2, OTHER)
+    assert isinstance(stand.jury.judge(desired, 20.0), Go)
+    watching = Stand(tmp_path / "watching")
+    watching.run(60, 1, GOOD)
+    watching.switch(desired)
+    watching.pipeline.camera = local.CameraState("lost")
+    assert isinstance(watching.jury.judge(desired, 20.0), Wait)
+
+
 def test_figures_of_another_revisions_comparison_are_passed_over(stand: Stand) -> None:
     desired = document(2, OTHER)
     stand.switch(desired)
