@@ -1,0 +1,40 @@
+"""What the API says of the control plane itself."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+
+class BrokerHealth(TypedDict):
+    """The broker as the control plane sees it."""
+
+    kind: str
+    connected: bool
+    restarts: int
+
+
+class IngestHealth(TypedDict):
+    """Figures of what devices said, since the start of the process. `refused` counts by cause."""
+
+    received: int
+    events: int
+    repeated: int
+    refused: dict[str, int]
+    write_retries: int
+
+
+class ReplicaHealth(TypedDict):
+    """Which of several control planes answers, and whether it does what only one may do."""
+
+    name: str
+    leads: bool
+
+
+class PlaneHealth(TypedDict):
+    """Whether the control plane works."""
+
+    ok: bool
+    broker: BrokerHealth
+    replica: ReplicaHealth
+    devices: int
+    ingest: IngestHealth
