@@ -80,74 +80,89 @@ class Plane:
         self.data = data
         self.config = config
         self.clock, self.ids = seams.clock, seams.ids
-        fleet = FleetId(config.fleet)
-        self.fleet = fleet
+        self.fleet = FleetId(config.fleet)
         self.database = Database(data.database_url(config))
         self.signer: Signer = load_signer(data.state_key)
-        self.trust = Trust(data, self.database, seams.clock, config.trust_days, self.signer)
+        self.trust = Trust(data, self.database, self.clock, config.trust_days, self.signer)
         self.objects: Objects = open_objects(config.objects, data.objects, os.environ)
-        self.tokens = Tokens(self.database, seams.clock, seams.ids)
-        self.users = Users(self.database, seams.clock, Passwords())
-        self.sessions = Sessions(self.database, seams.clock, seams.ids, self.users, config.access)
+        self._make_access(config)
+        self._make_registry(data, config, _checker(data, config, seams))
+        self._make_desired(config)
+        self._make_broker(data, config)
+        self._running = AsyncExitStack()
+
+    def _make_access(self, config: Config) -> None:
+        """Who may do what, and what was done."""
+        self.tokens = Tokens(self.database, self.clock, self.ids)
+        self.users = Users(self.database, self.clock, Passwords())
+        self.sessions = Sessions(self.database, self.clock, self.ids, self.users, config.access)
         check_provider(config.oidc)
         self.provider = Provider(
             config.oidc,
             resolve(config.oidc.client_secret, os.environ, "oidc.client_secret"),
             self.database,
-            seams.clock,
-            seams.ids,
+            self.clock,
+            self.ids,
             self.sessions,
         )
-        self.answers = KeptAnswers(self.database, seams.clock)
+        self.answers = KeptAnswers(self.database, self.clock)
         self.audit = AuditLog(self.database)
-        self.roster = Roster(self.database, seams.clock)
+        self.roster = Roster(self.database, self.clock)
+
+    def _make_registry(self, data: DataDir, config: Config, checker: Checker) -> None:
+        """Devices, and what they may be given."""
         self.certificates = Certificates(
             self.database,
-            authority.load(data.authority, seams.clock),
-            seams.clock,
+            authority.load(data.authority, self.clock),
+            self.clock,
             config.limits.certificate_days * authority.DAY_S,
         )
-        self.devices = Devices(self.database, seams.clock, seams.ids, self.certificates)
+        self.devices = Devices(self.database, self.clock, self.ids, self.certificates)
         self.benchmarks = Benchmarks(self.database)
-        self.clips = Clips(self.database, self.objects, seams.clock, config.limits.clips_bytes)
-        checker = _checker(data, config, seams)
+        self.clips = Clips(self.database, self.objects, self.clock, config.limits.clips_bytes)
         self.registry = Registry(
-            self.database, self.objects, checker, seams.clock, config.limits, data.uploads
+            self.database, self.objects, checker, self.clock, config.limits, data.uploads
         )
-        self.aliases = Aliases(self.database, seams.clock)
-        self.garbage = Garbage(self.database, self.objects, seams.clock, (pinned,))
+        self.aliases = Aliases(self.database, self.clock)
+        self.garbage = Garbage(self.database, self.objects, self.clock, (pinned,))
+
+    def _make_desired(self, config: Config) -> None:
+        """What devices are told."""
         self.desired = DesiredStates(
-            fleet,
+            self.fleet,
             self.database,
             self.signer,
-            seams.clock,
-            seams.ids,
+            self.clock,
+            self.ids,
             config.limits.desired_days,
             self._publish_retained,
             self.trust.repository.unsigned,
         )
-        self.bundles = Bundles(fleet, self.database, self.trust.repository)
-        self.rollouts = Rollouts(self.database, seams.clock)
+        self.bundles = Bundles(self.fleet, self.database, self.trust.repository)
+        self.rollouts = Rollouts(self.database, self.clock)
         self.upkeep = Upkeep(
-            fleet,
+            self.fleet,
             self.database,
             self.objects,
             self.certificates,
-            seams.clock,
-            seams.ids,
+            self.clock,
+            self.ids,
             self._publish_retained,
         )
-        self.secrets = Secrets(self.database, seams.clock)
+        self.secrets = Secrets(self.database, self.clock)
         self.commands = Commands(
-            fleet, self.database, self.signer, seams.clock, seams.ids, self._publish_expiring
+            self.fleet, self.database, self.signer, self.clock, self.ids, self._publish_expiring
         )
-        self.ingest = Ingest(fleet, self.database, seams.clock, self._answered)
+        self.ingest = Ingest(self.fleet, self.database, self.clock, self._answered)
+
+    def _make_broker(self, data: DataDir, config: Config) -> None:
+        """The broker, the connection to it, and what only one replica does."""
         around = Surroundings(
             data.broker,
-            fleet,
+            self.fleet,
             _password(data),
             self.devices.accounts,
-            seams.clock,
+            self.clock,
             Tls(data.root_certificate, data.server_certificate),
             data.control_certificate,
             lambda: (self.certificates.revocation_list(), self.certificates.revoked_devices()),
@@ -155,7 +170,7 @@ class Plane:
         self.broker: Broker = make_broker(config.broker, around)
         self.on_new_certificate: Callable[[], None] = lambda: None
         self.replica_name = resolve(config.replica, os.environ, "replica")
-        subscriptions = fleet_subscriptions(fleet, shared=bool(self.replica_name))
+        subscriptions = fleet_subscriptions(self.fleet, shared=bool(self.replica_name))
         login = self.broker.endpoint.username
         client_id = f"{login}.{self.replica_name}" if self.replica_name else login
         self.link = Link(
@@ -169,9 +184,8 @@ class Plane:
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
         self._runner = Runner(
-            self.database, self.desired, seams.clock, lambda: self.replica.leads, self.replica.check
+            self.database, self.desired, self.clock, lambda: self.replica.leads, self.replica.check
         )
-        self._running = AsyncExitStack()
 
     def _make_replica(self, client_id: str, subscriptions: tuple[str, ...]) -> Alone | Replica:
         if not self.replica_name:
