@@ -208,16 +208,7 @@ def compose(
     )
     messages.outbox.on_added = uplink.wake
     work.contact.connected = lambda: uplink.is_connected
-    inbox = Inbox(
-        config.state_dir,
-        identity,
-        network.vouch,
-        gate,
-        work.journal,
-        work.store,
-        uplink.offered,
-        lambda reason, why: work.updater.reject(0, reason, why, ()),
-    )
+    inbox = _inbox(config, identity, network, gate, work, uplink)
     return Parts(
         network,
         messages,
@@ -230,6 +221,21 @@ def compose(
         filming,
         uploads,
         farewell,
+    )
+
+
+def _inbox(
+    config: Config, identity: Identity, network: Network, gate: Gate, work: Work, uplink: Uplink
+) -> Inbox:
+    return Inbox(
+        config.state_dir,
+        identity,
+        network.vouch,
+        gate,
+        work.journal,
+        work.store,
+        uplink.offered,
+        lambda reason, why: work.updater.reject(0, reason, why, ()),
     )
 
 

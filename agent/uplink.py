@@ -19,7 +19,7 @@ import httpx
 from agent.backoff import Backoff
 from agent.clock import Clock
 from agent.commands import Commands
-from agent.config import Config
+from agent.config import Config, Limits
 from agent.courier import Courier
 from agent.errors import AgentError, Disconnected
 from agent.exchange import Exchange
@@ -89,9 +89,9 @@ class Uplink:
         trust: Trust,
         vouch: Vouch,
     ) -> None:
-        limits, network = config.limits, config.network
+        limits = config.limits
         self._limits = limits
-        self._uses_mqtt = network.mqtt != "off"
+        self._uses_mqtt = config.network.mqtt != "off"
         self._identity = identity
         self._clock = clock
         self._topics = topics
@@ -106,29 +106,8 @@ class Uplink:
         self._vouch = vouch
         self._doubted: deque[Callable[[], None]] = deque(maxlen=DOUBTED)
         self._doubt = asyncio.Event()
-        self._link = Link(
-            identity.broker,
-            f"{identity.fleet}.{identity.device}",
-            (topics.desired, topics.commands),
-            lambda: out.connection("offline"),
-            self,
-            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
-            limits.connect_s,
-            tls=self._tls,
-            routes=Routes(identity.broker, network.mqtt, network.websocket),
-            proxy=parse_proxy(network.proxy),
-        )
-        self._exchange = Exchange(
-            client,
-            identity.url,
-            identity.api_token,
-            topics,
-            _OverHttps(self),
-            self.offered,
-            journal.highest,
-            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
-            limits.poll_s,
-        )
+        self._link = self._make_link(config)
+        self._exchange = self._make_exchange(limits)
         self._ways = Ways(self._link, self._exchange)
         self._courier = Courier(
             outbox,
@@ -141,6 +120,34 @@ class Uplink:
         self._offline_since_mono = clock.mono()
         self._unkept: object | None = None
         self.on_change: Callable[[], None] = lambda: None
+
+    def _make_link(self, config: Config) -> Link:
+        identity, limits, network = self._identity, config.limits, config.network
+        return Link(
+            identity.broker,
+            f"{identity.fleet}.{identity.device}",
+            (self._topics.desired, self._topics.commands),
+            lambda: self._out.connection("offline"),
+            self,
+            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
+            limits.connect_s,
+            tls=self._tls,
+            routes=Routes(identity.broker, network.mqtt, network.websocket),
+            proxy=parse_proxy(network.proxy),
+        )
+
+    def _make_exchange(self, limits: Limits) -> Exchange:
+        return Exchange(
+            self._client,
+            self._identity.url,
+            self._identity.api_token,
+            self._topics,
+            _OverHttps(self),
+            self.offered,
+            self._journal.highest,
+            Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
+            limits.poll_s,
+        )
 
     @property
     def is_connected(self) -> bool:
