@@ -153,13 +153,14 @@ class _Series:
 
 
 def _came_to_the_last(state: Path) -> None:
-    """The last revision runs; or what it brings was cut three times in probation before, and is in quarantine for it."""
+    """The last revision runs; or it, or what it brings, was cut three times in probation, which is in quarantine for it."""
     running = at_rest(state, may_be_empty=False)
     journal = Journal(state)
     outcome, held = journal.outcome(LAST), journal.quarantined()
     journal.close()
-    cut_thrice = {entry.reason for entry in held} >= {Reason.STARTS_WITHOUT_COMMIT.value}
-    refused = outcome is not None and outcome.reason == Reason.QUARANTINED.value and cut_thrice
+    cut_thrice = Reason.STARTS_WITHOUT_COMMIT.value in {entry.reason for entry in held}
+    ends = (Reason.QUARANTINED.value, Reason.STARTS_WITHOUT_COMMIT.value)
+    refused = outcome is not None and outcome.reason in ends and cut_thrice
     assert running == LAST or refused, f"revision {running} runs, the last ended as {outcome}"
 
 
