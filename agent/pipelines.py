@@ -80,6 +80,8 @@ class PipelineUnit:
         self._clock = clock
         self._allow_code = allow_code
         self._vault = vault
+        self.ends_by_camera = 0
+        """Ends of the process because a call to its camera did not come back: no fault of model or workflow."""
         self._ends = 0
         self._intake = Intake(keep, self._acknowledge, held=held)
         self._changed = asyncio.Event()
@@ -141,6 +143,7 @@ class PipelineUnit:
         if self.camera.reason == Reason.CAMERA_HUNG.value:
             # The process has said so itself before it ended.
             cause = Reason.CAMERA_HUNG
+            self.ends_by_camera += 1
         self.ledger.process_ended(cause, self._clock.mono())
         self.up = False
         self.stats = None

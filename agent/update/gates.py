@@ -130,7 +130,8 @@ class PlainJury:
 def _books(unit: PipelineUnit) -> Books:
     totals = unit.ledger.totals()
     no_answer = sum(totals.no_answer.values())
-    return Books(unit.keeper.restarts, totals.results, no_answer, max(totals.step_errors.values(), default=0))
+    restarts = unit.keeper.restarts - unit.ends_by_camera
+    return Books(restarts, totals.results, no_answer, max(totals.step_errors.values(), default=0))
 
 
 def _breach(gate: str, what: str, figure: float, limit: float) -> Refusal:

@@ -47,6 +47,7 @@ class Pipeline:
         self.relief = SimpleNamespace(share=1.0)
         self.compared: local.Compared | None = None
         self.keeper = SimpleNamespace(restarts=0, pid=7)
+        self.ends_by_camera = 0
         self.ledger = SimpleNamespace(
             totals=lambda: SimpleNamespace(no_answer={}, results=self.frames, step_errors={})
         )
@@ -195,6 +196,17 @@ def test_a_camera_that_was_dark_before_and_is_dark_now_holds_nothing_up(tmp_path
     watching.switch(desired)
     watching.pipeline.camera = local.CameraState("lost")
     assert isinstance(watching.jury.judge(desired, 20.0), Wait)
+
+
+@pytest.mark.parametrize(("by_camera", "gate"), [(3, ""), (1, "pipeline-restarts")])
+def test_a_camera_that_hangs_its_process_is_no_fault_of_the_change(
+    stand: Stand, by_camera: int, gate: str
+) -> None:
+    desired = document(2, OTHER)
+    stand.switch(desired)
+    stand.pipeline.keeper.restarts, stand.pipeline.ends_by_camera = 3, by_camera
+    verdict = stand.judged(desired, 12)
+    assert (verdict.gate if isinstance(verdict, Refusal) else "") == gate
 
 
 def test_figures_of_another_revisions_comparison_are_passed_over(stand: Stand) -> None:
