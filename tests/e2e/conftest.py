@@ -12,13 +12,12 @@ import pytest
 
 from outrider.demo.stage import Stage
 from tests.e2e.listener import NAME, PASSWORD, Listener
+from tests.fakes.updates import SOON
 from tests.integration.test_clips import EVENT
 
 CAMERA = "door"
 MODEL_ID = "people/1"
 WORKFLOW = Path(__file__).resolve().parents[2] / "examples" / "workflows" / "count_people.json"
-SOON = {"shadow_s": 0, "probation_s": 2, "gates": {"min_frames": 30}}
-"""Updates that come to their end soon; how they are judged has tests of its own."""
 VIDEO = "video/one-by-one-person-detection.mp4"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from fleet.ports import free_port
 from tests.fakes.agent_rig import Rig, rig, until
+from tests.fakes.updates import AT_ONCE
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_programs.py")
@@ -188,7 +189,7 @@ class Yard:
             models={"m": {"digest": self._model, "engine": {"threads": 1}}},
             workflows={name: {"digest": digest} for name, digest in self._workflows.items()},
             pipelines={"bystander": watched, **{n: {"camera": n, "workflow": "plain"} for n in self.cameras}},
-            settings={"health_s": 1.0},
+            settings={"health_s": 1.0, "update": AT_ONCE},
         )
         self.rig.observer.reported("COMMITTED", self._revision, 60.0)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.updates import AT_ONCE
 from tests.faults.test_trust_attacks import Attacked
 from wire.manifest import digest_of
 
@@ -49,7 +50,7 @@ def sticks(
         digests: list[str] = []
         for name, file in (("older", "older"), ("newer", "newer.tar")):
             digests.append(stage.fresh_workflow()["digest"])
-            stage.push({"workflows": {"w": digests[-1]}})
+            stage.push({"workflows": {"w": digests[-1]}, "settings": {"update": AT_ONCE}})
             found[name] = root / file
             stage.command("bundle", "export", "--device", stage.device, "-o", str(found[name]))
         shutil.copytree(found["older"], root / "again")

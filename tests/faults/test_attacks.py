@@ -28,9 +28,12 @@ from fleet import authority
 from fleet.clock import SystemClock
 from outrider.demo.stage import Stage
 from tests.e2e.conftest import wait_until
+from tests.fakes.updates import AT_ONCE
 from wire import desired
 from wire.desired import Desired
 from wire.envelope import Envelope
+
+PLAIN = {"settings": {"update": AT_ONCE}}
 
 pytestmark = pytest.mark.timeout(180)
 PASSWORD = "grep me, s3cret/@ password"
@@ -88,7 +91,7 @@ def stage(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         stage.enrol()
         stage.start_agent()
         for _ in range(2):
-            assert stage.await_outcome(stage.push({}))["phase"] == "COMMITTED"
+            assert stage.await_outcome(stage.push(PLAIN))["phase"] == "COMMITTED"
         yield stage
     finally:
         stage.stop()
@@ -116,7 +119,7 @@ def signed(key: Ed25519PrivateKey, device: str, revision: int, **parts: Any) -> 
 def still_works(stage: Stage) -> None:
     """The device is connected, and the control plane's next word counts."""
     assert (stage.status() or {})["connected"]
-    assert stage.await_outcome(stage.push({}))["phase"] == "COMMITTED"
+    assert stage.await_outcome(stage.push(PLAIN))["phase"] == "COMMITTED"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +208,7 @@ def test_planted_password_reaches_the_camera_and_is_found_nowhere_else(stage: St
             "cameras": {"door": {"source": source}},
             "workflows": {"w": "nothing"},
             "pipelines": {"door": {"camera": "door", "workflow": "w"}},
+            "settings": {"update": AT_ONCE},
         }
         outcome = stage.await_outcome(stage.push(document))
         assert outcome["phase"] == "COMMITTED", outcome

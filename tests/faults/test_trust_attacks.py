@@ -24,6 +24,7 @@ from fleet.client import ApiError
 from fleet.tuf import roles
 from fleet.tuf.keys import load_key
 from outrider.demo.stage import Stage
+from tests.fakes.updates import AT_ONCE
 from tests.faults.test_attacks import WORKFLOW, Operator, signed, state_key, still_works
 from wire.manifest import digest_of
 
@@ -48,7 +49,7 @@ class Attacked(Stage):
 
     def wants(self, digest: str) -> dict[str, Any]:
         """What comes of it when the device is told to have it."""
-        return self.await_outcome(self.push({"workflows": {"w": digest}}))
+        return self.await_outcome(self.push({"workflows": {"w": digest}, "settings": {"update": AT_ONCE}}))
 
     def rows(self, statement: str, *values: object) -> list[Any]:
         with closing(sqlite3.connect(self.data / "fleet.db", timeout=20.0)) as database, database:
