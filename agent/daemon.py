@@ -14,7 +14,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import farewell
+from agent import (
+    farewell,
+    lean,  # noqa: F401 - before what imports httpx
+)
 from agent import identity as identities
 from agent.child import Launcher
 from agent.clock import Clock

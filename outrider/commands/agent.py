@@ -79,7 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _config(arguments: argparse.Namespace) -> Any:
     from dataclasses import replace
 
-    from agent import config
+    from agent import (
+        config,
+        lean,  # noqa: F401 - before what imports httpx
+    )
 
     path = arguments.config
     if arguments.what == "enroll" and path is not None and not path.exists():

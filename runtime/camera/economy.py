@@ -9,6 +9,8 @@ from collections import deque
 
 KEY_GAPS = 3
 """Distances of key frames that have to be short enough before the rest is left out."""
+OFTEN_ENOUGH = 1.02
+"""Times of frames jitter, and their sums are rounded: key frames may be this much of the wanted period apart."""
 LATE_FACTOR = 1.5
 """A key frame that is later than this many of the longest distance will not come in time: everything is decoded again."""
 HEAD_BYTES = 512
@@ -56,7 +58,7 @@ class Economy:
         if len(self._gaps) < KEY_GAPS or self._last_key is None:
             return False
         longest_s = max(self._gaps)
-        return longest_s <= self._period_s and at_s - self._last_key <= LATE_FACTOR * longest_s
+        return longest_s <= OFTEN_ENOUGH * self._period_s and at_s - self._last_key <= LATE_FACTOR * longest_s
 
 
 def prefix_bytes(codec: str, extradata: bytes | None) -> int:
