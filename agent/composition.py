@@ -190,22 +190,7 @@ def compose(
         "doctor": lambda _arguments: report(config, clock, environment),
     }
     commands = Commands(gate.open_command, handlers, messages.out.response)
-    uplink = Uplink(
-        config,
-        identity,
-        clock,
-        messages.topics,
-        messages.outbox,
-        messages.out,
-        work.journal,
-        work.updater,
-        work.twin,
-        gate,
-        commands,
-        network.client,
-        network.trust,
-        network.vouch,
-    )
+    uplink = _uplink(config, identity, clock, network, messages, work, gate, commands)
     messages.outbox.on_added = uplink.wake
     work.contact.connected = lambda: uplink.is_connected
     inbox = _inbox(config, identity, network, gate, work, uplink)
@@ -221,6 +206,34 @@ def compose(
         filming,
         uploads,
         farewell,
+    )
+
+
+def _uplink(
+    config: Config,
+    identity: Identity,
+    clock: Clock,
+    network: Network,
+    messages: Messages,
+    work: Work,
+    gate: Gate,
+    commands: Commands,
+) -> Uplink:
+    return Uplink(
+        config,
+        identity,
+        clock,
+        messages.topics,
+        messages.outbox,
+        messages.out,
+        work.journal,
+        work.updater,
+        work.twin,
+        gate,
+        commands,
+        network.client,
+        network.trust,
+        network.vouch,
     )
 
 

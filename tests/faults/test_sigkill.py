@@ -171,12 +171,11 @@ def test_after_a_killed_agent_every_camera_produces_within_five_seconds_of_its_r
     site.stage.processes.forget(site.agent_pid)
     wait_until(lambda: not any(_alive(pid) for pid in family), "its children end with it", 5.0)
     seen = len(site.listener.heard)
-    slower = slowdown()
     started_mono = time.monotonic()
     site.agent_pid = site.stage.start_agent()
     for camera in CAMERAS:
         first = wait_until(lambda c=camera: _first_live(site, c, seen), f"{camera} produces")
-        assert first - started_mono <= RESTART_S * max(slower, slowdown())
+        assert first - started_mono <= RESTART_S
     for camera in CAMERAS:
         wait_until(
             lambda c=camera: site.blind_s(c).get("agent-down", 0.0) > 0, "health says for how long and why"
@@ -206,14 +205,6 @@ def test_no_acknowledged_event_is_lost_or_doubled(site: Site) -> None:
     for process, seen in numbers.items():
         assert sorted(seen) == list(range(1, max(seen) + 1)), f"events of {process} have a hole"
     assert len(ids) >= 0.9 * sum(kept.values())
-
-
-def slowdown() -> float:
-    """How many times longer work takes here now than on a machine that has nothing else to do."""
-    began_mono, began_s = time.monotonic(), time.process_time()
-    while time.process_time() - began_s < 0.3:
-        sum(range(1000))
-    return max(1.0, (time.monotonic() - began_mono) / 0.3)
 
 
 def _first_live(site: Site, camera: str, seen: int) -> float | None:
