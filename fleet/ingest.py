@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from fleet import benchmarks
 from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
+from fleet.lags import Lags
 from fleet.link import Incoming
 from fleet.tables import Device, EventRow, HealthRow, ResponseRow, RevisionRun
 from wire import envelope
@@ -43,6 +44,8 @@ INT64_MOST = 2**63 - 1
 COMPLAINTS_KEPT = 10_000
 MAX_ID_CHARS = 128
 RUN_KNOWN_S = 3600.0
+STAMPED = frozenset({"health", "event"})
+"""Whose age at the commit is told; presence and reported states are repeated when somebody connects."""
 
 Answered = Callable[[str, Response], None]
 """Told of each response that was stored: device id and response."""
@@ -57,6 +60,8 @@ class Counters:
     repeated_events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     write_retries: int = 0
+    lags: Lags = field(default_factory=Lags)
+    """Of health and events, from the device's stamp until they were durable."""
 
 
 @dataclass
@@ -69,6 +74,7 @@ class _Batch:
     health: list[dict[str, Any]] = field(default_factory=list)
     run: dict[str, int] = field(default_factory=dict)
     responses: list[tuple[str, float, Response]] = field(default_factory=list)
+    stamps: list[float] = field(default_factory=list)
 
     def device(self, name: str) -> dict[str, Any]:
         return self.devices.setdefault(name, {})
@@ -131,6 +137,8 @@ class Ingest:
             session.add_all(HealthRow(**row) for row in batch.health if row["device"] in known)
             self._write_run(session, batch, known)
             answers = [self._write_response(session, *response) for response in batch.responses]
+        stored_at = self._clock.wall()
+        self.counters.lags.add(stored_at - at for at in batch.stamps)
         self.counters.stored_events += new
         self.counters.repeated_events += len(rows) - new
         return [answer for answer in answers if answer is not None]
@@ -188,6 +196,8 @@ class Ingest:
             content = envelope.decode(message.payload)
             _check_storable(content)
             _READERS[topic.kind](topic, content, batch)
+            if content.synced and topic.kind in STAMPED:
+                batch.stamps.append(content.at)
         except KeyError as e:
             self._complain(message.topic, "unknown-topic", e)
         except WireError as e:

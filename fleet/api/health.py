@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fleet import shapes
 from fleet.api.context import PlaneDep
 from fleet.api.description import PUBLIC
+from fleet.lags import BOUNDS_S
 
 router = APIRouter(prefix="/api/v1", tags=["control plane"])
 
@@ -33,5 +34,6 @@ async def health(plane: PlaneDep) -> shapes.PlaneHealth:
             "repeated": counters.repeated_events,
             "refused": dict(counters.refused),
             "write_retries": counters.write_retries,
+            "lags": {"bounds_s": list(BOUNDS_S), "counts": list(counters.lags.counts)},
         },
     }

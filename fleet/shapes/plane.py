@@ -13,6 +13,13 @@ class BrokerHealth(TypedDict):
     restarts: int
 
 
+class LagCounts(TypedDict):
+    """How many messages were stored up to so many seconds after the device's stamp, by bucket; the last count is of older ones."""
+
+    bounds_s: list[float]
+    counts: list[int]
+
+
 class IngestHealth(TypedDict):
     """Figures of what devices said, since the start of the process. `refused` counts by cause."""
 
@@ -21,6 +28,7 @@ class IngestHealth(TypedDict):
     repeated: int
     refused: dict[str, int]
     write_retries: int
+    lags: LagCounts
 
 
 class ReplicaHealth(TypedDict):
