@@ -183,7 +183,7 @@ class Plane:
         )
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
-        self._runner = Runner(
+        self.runner = Runner(
             self.database, self.desired, self.clock, lambda: self.replica.leads, self.replica.check
         )
 
@@ -217,7 +217,7 @@ class Plane:
             stack.callback(self.replica.release)
             stack.push_async_callback(_cancel, asyncio.create_task(self.replica.run(), name="replica"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
-            stack.push_async_callback(_cancel, asyncio.create_task(self._runner.run(), name="rollouts"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.runner.run(), name="rollouts"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch_silence(), name="silence"))
             self._running = stack.pop_all()
         return self

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1", tags=["control plane"])
 @router.get("/health", openapi_extra=PUBLIC)
 async def health(plane: PlaneDep) -> shapes.PlaneHealth:
     """Whether the control plane works. Needs no token and tells no names."""
-    counters = plane.ingest.counters
+    counters, effort = plane.ingest.counters, plane.runner.effort
     count = await asyncio.to_thread(plane.devices.count)
     return {
         "ok": plane.link.connected.is_set(),
@@ -28,6 +28,11 @@ async def health(plane: PlaneDep) -> shapes.PlaneHealth:
         },
         "replica": {"name": plane.replica_name, "leads": plane.replica.leads},
         "devices": count,
+        "rollouts": {
+            "decisions": effort.decisions,
+            "decision_mean_s": effort.mean_s,
+            "decision_most_s": effort.most_s,
+        },
         "ingest": {
             "received": counters.received,
             "events": counters.stored_events,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -37,6 +38,24 @@ TELLING = {
 SYSTEM = "rollout"
 
 
+@dataclass
+class Effort:
+    """What decisions have taken since the start, s."""
+
+    decisions: int = 0
+    total_s: float = 0.0
+    most_s: float = 0.0
+
+    def add(self, took_s: float) -> None:
+        self.decisions += 1
+        self.total_s += took_s
+        self.most_s = max(self.most_s, took_s)
+
+    @property
+    def mean_s(self) -> float:
+        return self.total_s / self.decisions if self.decisions else 0.0
+
+
 class Runner:
     """`run` ticks until cancelled, while `leads` says so. `guard` raises in a transaction that only a leader may make."""
 
@@ -55,6 +74,7 @@ class Runner:
         self._leads = leads
         self._guard = guard
         self._tick_s = tick_s
+        self.effort = Effort()
 
     async def run(self) -> None:
         while True:
@@ -82,6 +102,13 @@ class Runner:
     # --- looking and deciding -----------------------------------------------------------------------------------------
 
     def _decide(self, name: str) -> tuple[Tell | GoBack, ...]:
+        began_mono = self._clock.mono()
+        try:
+            return self._decided(name)
+        finally:
+            self.effort.add(self._clock.mono() - began_mono)
+
+    def _decided(self, name: str) -> tuple[Tell | GoBack, ...]:
         with self._database.read() as session:
             before = store.load(session, name)
             world = self._world(session, before)

@@ -38,6 +38,14 @@ class ReplicaHealth(TypedDict):
     leads: bool
 
 
+class RolloutEffort(TypedDict):
+    """What deciding on rollouts takes this process, since its start."""
+
+    decisions: int
+    decision_mean_s: float
+    decision_most_s: float
+
+
 class PlaneHealth(TypedDict):
     """Whether the control plane works."""
 
@@ -45,4 +53,5 @@ class PlaneHealth(TypedDict):
     broker: BrokerHealth
     replica: ReplicaHealth
     devices: int
+    rollouts: RolloutEffort
     ingest: IngestHealth
