@@ -12,6 +12,7 @@ from fleet.api import (
     description,
     device,
     devices,
+    events,
     exchange,
     health,
     page,
@@ -46,6 +47,7 @@ def make_app(plane: Plane) -> FastAPI:
         tokens,
         devices,
         records,
+        events,
         clips,
         registry,
         catalogue,
@@ -59,7 +61,7 @@ def make_app(plane: Plane) -> FastAPI:
         page,
     ):
         app.include_router(part.router)
-    for router in (registry.uploads, clips.uploads, upkeep.uploads, people.door):
+    for router in (registry.uploads, clips.uploads, events.streams, upkeep.uploads, people.door):
         app.include_router(router)
     app.add_middleware(RequestIds, ids=plane.ids)
     description.install(app)

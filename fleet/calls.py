@@ -106,6 +106,19 @@ class Calls:
             return answer
         raise error_of(answer)
 
+    def _streamed(self, path: str, **options: Any) -> Iterator[bytes]:
+        """The bytes of an answer as they come."""
+        try:
+            with self._http.stream("GET", path, **options) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise error_of(answer)
+                yield from answer.iter_bytes()
+        except httpx.HTTPError as e:
+            raise Transient(
+                Reason.FLEET_UNREACHABLE, f"{path[:60]} was cut off: {e or type(e).__name__}; run it again"
+            ) from e
+
     def _upload(self, path: str, file: IO[bytes], name: str | None, progress: Progress | None) -> Any:
         total = file.seek(0, 2)
         file.seek(0)

@@ -15,18 +15,17 @@ import httpx
 
 from fleet import shapes
 from fleet.calls import (
-    COPY_BYTES,
     TIMEOUT_S,
     UPLOAD_TIMEOUT_S,
     Access,
     ApiError,
     Calls,
     Progress,
-    error_of,
     matching,
     pack,
 )
-from fleet.errors import Refused, Transient
+from fleet.errors import Refused
+from fleet.events.remote import RemoteEvents
 from fleet.rollout.remote import RemoteRollouts
 from wire import sealed
 from wire.bundle import Bundle
@@ -46,6 +45,7 @@ class Client(Calls):
     def __init__(self, access: Access, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(access, transport)
         self.rollouts = RemoteRollouts(self._call, self._all)
+        self.fleet_events = RemoteEvents(self._call, self._streamed)
 
     def __enter__(self) -> Client:
         return self
@@ -214,15 +214,10 @@ class Client(Calls):
         """An object's bytes from `start` on, streamed; nothing where it ends there."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            with self._http.stream("GET", f"/objects/{digest}", headers=headers) as answer:
-                if answer.status_code == 416:
-                    return
-                if not answer.is_success:
-                    answer.read()
-                    raise error_of(answer)
-                yield from answer.iter_bytes(COPY_BYTES)
-        except httpx.HTTPError as e:
-            raise Transient(Reason.FLEET_UNREACHABLE, f"{digest[:19]} was cut off: {e}; run it again") from e
+            yield from self._streamed(f"/objects/{digest}", headers=headers)
+        except ApiError as e:
+            if e.status != 416:
+                raise
 
     def models(self) -> list[shapes.VersionView]:
         return self._all("/models")

@@ -32,7 +32,7 @@ from wire.doc import read
 from wire.errors import Malformed, WireError
 from wire.event import Event
 from wire.health import Health
-from wire.names import FleetId, is_name
+from wire.names import FleetId, is_digest, is_name
 from wire.reported import Connection, Reported
 from wire.topics import Parsed, parse
 
@@ -279,6 +279,8 @@ def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
             "at": content.at,
             "received_at": batch.received_at,
             "body": content.data,
+            "workflow": event.workflow if is_digest(event.workflow) else "",
+            "kind": "sink" if event.step else "result",
         }
     )
 

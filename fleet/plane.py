@@ -34,6 +34,8 @@ from fleet.db import Database, check_schema
 from fleet.desired import DesiredStates
 from fleet.devices import Devices
 from fleet.errors import FleetError, Misconfigured, Transient
+from fleet.events.live import Streams
+from fleet.events.log import EventLog
 from fleet.garbage import Garbage
 from fleet.ingest import Ingest
 from fleet.lease import Leadership
@@ -170,6 +172,8 @@ class Plane:
         self.broker: Broker = make_broker(config.broker, around)
         self.on_new_certificate: Callable[[], None] = lambda: None
         self.replica_name = resolve(config.replica, os.environ, "replica")
+        self.event_log = EventLog(self.database, self.clock, settled=not self.replica_name)
+        self.streams = Streams()
         subscriptions = fleet_subscriptions(self.fleet, shared=bool(self.replica_name))
         login = self.broker.endpoint.username
         client_id = f"{login}.{self.replica_name}" if self.replica_name else login

@@ -244,7 +244,8 @@ class HealthRow(Base):
 
 
 class EventRow(Base):
-    """One event. `id` is the envelope's: a second delivery by the same device finds it taken."""
+    """One event. `id` is the envelope's: a second delivery by the same device finds it taken. `workflow` is a digest, `kind` of
+    `fleet.events.filter`."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -261,6 +262,8 @@ class EventRow(Base):
     at: Mapped[float] = mapped_column(Float)
     received_at: Mapped[float] = mapped_column(Float, index=True)
     body: Mapped[dict[str, Any]]
+    workflow: Mapped[str] = mapped_column(DIGEST, default="", server_default="")
+    kind: Mapped[str] = mapped_column(String(16), default="result", server_default="result")
 
 
 class ClipRow(Base):

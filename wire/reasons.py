@@ -131,6 +131,7 @@ class Reason(str, Enum):
     STILL_RUNNING = "still-running"
     SIGN_IN_REFUSED = "sign-in-refused"
     TOO_MANY_ATTEMPTS = "too-many-attempts"
+    TOO_MANY_STREAMS = "too-many-streams"
     CSRF_MISSING = "csrf-missing"
     PASSWORD_WEAK = "password-weak"
     PROVIDER_FAILED = "provider-failed"
@@ -268,6 +269,7 @@ TEXTS: dict[Reason, str] = {
     Reason.STILL_RUNNING: "The same request is being worked on. Ask again in some seconds.",
     Reason.SIGN_IN_REFUSED: "Name and password do not fit, or the account is disabled. An admin can set a new password.",
     Reason.TOO_MANY_ATTEMPTS: "Too many sign-ins have failed. Wait as long as Retry-After says.",
+    Reason.TOO_MANY_STREAMS: "So many readers follow events already that no more are taken. Close some, or ask for pages.",
     Reason.CSRF_MISSING: "A change with a session's cookie must carry the session's token in X-CSRF-Token, and come from the console's own pages.",
     Reason.PASSWORD_WEAK: "The password is too short or too common. Use a longer one.",
     Reason.PROVIDER_FAILED: "The sign-in by the identity provider did not succeed. The message says at which step; try again, or check [oidc] of fleet.toml.",

@@ -33,11 +33,12 @@ def asking(request: Request, plane: Plane) -> Principal:
     """
     known: Principal | None = getattr(request.state, "principal", None)
     if known is None:
-        known = request.state.principal = _recognised(request, plane)
+        known = request.state.principal = recognised(request, plane)
     return known
 
 
-def _recognised(request: Request, plane: Plane) -> Principal:
+def recognised(request: Request, plane: Plane) -> Principal:
+    """As `asking`, looked up anew: what asked may have ended meanwhile."""
     header = request.headers.get("authorization")
     cookie = request.cookies.get(cookie_name(plane))
     if header is not None or cookie is None:

@@ -40,7 +40,8 @@ def events(
     after = NEWEST if cursor is None else int(cursor)
     rows = plane.devices.events(device, after, limit, camera)
     following = rows[-1].row if rows else max(after, 0)
-    return {"items": [views.event(row) for row in rows], "next": str(following)}
+    names = plane.event_log.workflow_names(row.workflow for row in rows)
+    return {"items": [views.event(row, names) for row in rows], "next": str(following)}
 
 
 @router.get("/devices/{device}/health-history", tags=["devices"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fleet import shapes
 from fleet.access.users import Person, bindings_of
@@ -118,12 +118,15 @@ def desired(row: DesiredRevision) -> shapes.DesiredView:
     }
 
 
-def event(row: EventRow) -> shapes.EventView:
+def event(row: EventRow, workflow_names: Mapping[str, str]) -> shapes.EventView:
+    """`workflow_names`: digest → what the registry calls it."""
     return {
         "cursor": row.row,
         "id": row.id,
         "device": row.device,
         "camera": row.camera,
+        "workflow": workflow_names.get(row.workflow, row.workflow),
+        "kind": row.kind,
         "frame_seq": row.frame_seq,
         "at": row.at,
         "received_at": row.received_at,

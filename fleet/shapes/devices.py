@@ -66,12 +66,15 @@ class DesiredSet(DesiredView):
 
 
 class EventView(TypedDict):
-    """An event of a camera. `at` is on the device's clock."""
+    """An event of a camera. `at` is on the device's clock. `workflow`: `name@version`, or the digest where the registry does not know
+    it; `kind`: `result` (outputs of a whole workflow) or `sink` (what a step sent)."""
 
     cursor: int
     id: str
     device: str
     camera: str
+    workflow: str
+    kind: str
     frame_seq: int
     at: float
     received_at: float
@@ -83,6 +86,14 @@ class EventPage(TypedDict):
 
     items: list[EventView]
     next: str
+
+
+class EventList(TypedDict):
+    """Events of the fleet. `next` is the cursor to go on with; None where it ends. A page may hold few or no events, and yet there
+    is a next one: so far was looked."""
+
+    items: list[EventView]
+    next: str | None
 
 
 class ClipView(TypedDict):

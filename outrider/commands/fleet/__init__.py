@@ -10,6 +10,7 @@ NOUNS = (
     "server",
     "tokens",
     "devices",
+    "eventlog",
     "registry",
     "catalogue",
     "rollouts",

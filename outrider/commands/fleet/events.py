@@ -55,14 +55,15 @@ def _device_events(args: argparse.Namespace, client: Client) -> int:
     while True:
         events, after = client.events(args.device, after, args.limit, args.camera)
         for event in events:
-            print(json.dumps(event) if args.json else _event_line(event), flush=True)
+            print(json.dumps(event) if args.json else event_line(event), flush=True)
         if not args.follow:
             return 0
         if len(events) < args.limit:
             time.sleep(FOLLOW_S)
 
 
-def _event_line(event: EventView) -> str:
+def event_line(event: EventView) -> str:
+    """An event for people."""
     body = event["data"]
     models = ", ".join(body.get("model_names", {}).values())
     outputs = ", ".join(f"{name} {_brief(value)}" for name, value in body.get("outputs", {}).items())

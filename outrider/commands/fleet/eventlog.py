@@ -1,0 +1,118 @@
+"""`outrider fleet event list|watch|export`: events of the whole fleet by a filter."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from outrider.commands.fleet.access import Commands, group, remote
+from outrider.commands.fleet.events import event_line
+
+if TYPE_CHECKING:
+    from fleet.client import Client
+    from fleet.shapes import EventView
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+FORMATS = {"jsonl": "events.jsonl", "csv": "events.csv"}
+
+
+def configure(commands: Commands) -> None:
+    """Add the commands of `event`."""
+    nouns = group(commands, "event", "what the cameras of the fleet have seen")
+    listed = remote(nouns, "list", "events by a filter, the newest last", _list)
+    _conditions(listed)
+    listed.add_argument("--limit", type=int, default=20, help="0 is all")
+    watched = remote(nouns, "watch", "events as they come, until Ctrl-C", _watch)
+    _conditions(watched, times=False)
+    taken = remote(nouns, "export", "every event of a filter, into files", _export)
+    _conditions(taken)
+    taken.add_argument("--format", choices=[*FORMATS], default="jsonl")
+    taken.add_argument("--to", metavar="DIR", required=True, help="a folder, or - for stdout")
+    taken.add_argument(
+        "--column", action="append", metavar="PATH", help="of the CSV, e.g. outputs.count; repeat it"
+    )
+
+
+def conditions(args: argparse.Namespace) -> dict[str, Any]:
+    """The filter that the arguments name."""
+    names = ("selector", "device", "camera", "workflow", "kind", "having", "field")
+    times = {name: when(text) for name in ("since", "until") if (text := getattr(args, name, None))}
+    return {**{name: getattr(args, name) for name in names}, **times}
+
+
+def when(text: str, at_wall: float | None = None) -> float:
+    """Seconds since the epoch of `2h` (ago), of seconds, or of a date with or without a time, in local time.
+
+    :raises Refused: it is none of these
+    """
+    from fleet.errors import Refused
+    from wire.reasons import Reason
+
+    try:
+        if text[-1:] in UNITS_S and text[:-1].replace(".", "", 1).isdigit():
+            return (time.time() if at_wall is None else at_wall) - float(text[:-1]) * UNITS_S[text[-1]]
+        return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text).timestamp()
+    except ValueError as e:
+        raise Refused(
+            Reason.INVALID_FIELD, f"{text!r} is no time; expected 2h, 2026-05-01, 2026-05-01T14:00"
+        ) from e
+
+
+def _conditions(parser: argparse.ArgumentParser, *, times: bool = True) -> None:
+    parser.add_argument("--device")
+    parser.add_argument("--selector", help="devices by label, e.g. site=lyon")
+    parser.add_argument("--camera")
+    parser.add_argument("--workflow", help="name, name@3, name@alias or a digest")
+    parser.add_argument(
+        "--kind", choices=["result", "sink"], help="outputs of a workflow, or what a step of it sent"
+    )
+    parser.add_argument("--having", choices=["picture", "clip"], action="append")
+    parser.add_argument(
+        "--field",
+        action="append",
+        metavar="PATH=VALUE",
+        help="e.g. outputs.count=3, outputs.found.predictions.*.class=person; repeat it",
+    )
+    if times:
+        parser.add_argument("--since", help="2h, 2026-05-01 or 2026-05-01T14:00, of the event's own time")
+        parser.add_argument("--until")
+
+
+def _list(args: argparse.Namespace, client: Client) -> int:
+    events = list(client.fleet_events.each(conditions(args), most=args.limit or None))
+    for event in reversed(events):
+        _print(args, event)
+    return 0
+
+
+def _watch(args: argparse.Namespace, client: Client) -> int:
+    for event in client.fleet_events.watch(conditions(args)):
+        _print(args, event)
+    return 0
+
+
+def _print(args: argparse.Namespace, event: EventView) -> None:
+    print(json.dumps(event) if args.json else f"{event['device']} {event_line(event)}", flush=True)
+
+
+def _export(args: argparse.Namespace, client: Client) -> int:
+    chunks = client.fleet_events.export(conditions(args), format=args.format, column=args.column)
+    if args.to == "-":
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        return 0
+    folder = Path(args.to)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FORMATS[args.format]
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        size_bytes = sum(file.write(chunk) for chunk in chunks)
+    part.replace(path)
+    print(f"{path}: {size_bytes} bytes")
+    return 0
