@@ -37,7 +37,7 @@ from agent.metadata import Metadata
 from agent.notify import Notifier
 from agent.observer import Observer
 from agent.outbox import Figures as Waiting
-from agent.outbox import Outbox
+from agent.outbox import Kind, Outbox
 from agent.outgoing import Outgoing
 from agent.pace import Speed
 from agent.proxy import parse as parse_proxy
@@ -179,7 +179,7 @@ def compose(
         lambda: Backoff(1.0, 60.0, random.random),
     )
     farewell = Farewell(
-        config, identity.device, clock, lambda: messages.outbox.figures().rows - uplink.settling, stop
+        config, identity.device, clock, lambda: messages.outbox.count(Kind.RESPONSE), stop, asyncio.sleep
     )
     handlers = {
         **requests.handlers(),

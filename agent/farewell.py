@@ -10,13 +10,13 @@ import logging
 import os
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from agent.clock import Clock
 from agent.config import Config
-from agent.errors import Refused
+from agent.errors import AgentError, Refused
 from agent.files import DISK, write_atomic
 from wire.reasons import Reason
 
@@ -32,14 +32,21 @@ class Farewell:
     """`handlers` are the commands; `run` does what was ordered, once the answer is with the broker or too late."""
 
     def __init__(
-        self, config: Config, device: str, clock: Clock, waiting: Callable[[], int], stop: Callable[[], None]
+        self,
+        config: Config,
+        device: str,
+        clock: Clock,
+        waiting: Callable[[], Awaitable[int]],
+        stop: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        """`waiting` is how many messages the control plane has not got yet; `stop` ends the agent."""
+        """`waiting` is how many answers the broker has not got yet, one given just now counted; `stop` ends the agent."""
         self._config = config
         self._device = device
         self._clock = clock
         self._waiting = waiting
         self._stop = stop
+        self._sleep = sleep
         self._ordered: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
 
     def handlers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -74,13 +81,18 @@ class Farewell:
         while True:
             what = await self._ordered.get()
             until_mono = self._clock.mono() + ANSWER_S
-            await asyncio.sleep(LOOK_S)
-            while self._waiting() and self._clock.mono() < until_mono:  # noqa: ASYNC110 - the outbox tells no one
-                await asyncio.sleep(LOOK_S)
+            while await self._unanswered() and self._clock.mono() < until_mono:
+                await self._sleep(LOOK_S)
             if what == "wipe":
                 self._stop()
             else:
                 await self._restart_machine()
+
+    async def _unanswered(self) -> bool:
+        try:
+            return await self._waiting() > 0
+        except AgentError:  # the outbox does not work now: it is to have the whole time
+            return True
 
     async def _restart_machine(self) -> None:
         log.warning("the machine is restarted by command")

@@ -189,6 +189,11 @@ class Outbox:
 
         return self._submit(run, hurry=True)
 
+    def count(self, kind: Kind) -> asyncio.Future[int]:
+        """How many rows of a kind wait, those counted that were added just before and are not committed yet."""
+        query = "SELECT count(*) FROM rows WHERE kind = ?"
+        return self._submit(lambda db: int(db.execute(query, (int(kind),)).fetchone()[0]), hurry=True)
+
     def remove(self, numbers: Iterable[int]) -> asyncio.Future[int]:
         """Forget rows that have been delivered; done once committed."""
         listed = ",".join(str(int(n)) for n in numbers)

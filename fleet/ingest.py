@@ -159,6 +159,11 @@ class Ingest:
                     # What was called silent and is heard of again.
                     back = case((Device.presence == "silent", "online"), else_=Device.presence)
                     values = {**values, "presence": back}
+                elif "presence" in values:
+                    # The goodbye of a device that was retired meanwhile does not bring it back.
+                    gone = Device.retired_at.is_not(None)
+                    kept = case((gone, Device.presence), else_=values["presence"])
+                    values = {**values, "presence": kept}
                 session.execute(update(Device).where(Device.id == name).values(**values))
 
     def _write_run(self, session: Session, batch: _Batch, known: set[str]) -> None:

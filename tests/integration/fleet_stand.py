@@ -42,6 +42,7 @@ from wire.envelope import Envelope
 from wire.topics import DeviceTopics
 
 DEADLINE_S = 30.0
+START_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -95,7 +96,7 @@ class Stand:
         command = [sys.executable, "-m", *module, "serve", str(self.data.root)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-        eventually(lambda: self.data.serve.exists() or self.process.poll() is not None)
+        eventually(lambda: self.data.serve.exists() or self.process.poll() is not None, START_S)
         assert self.process.poll() is None, self.log.read_text()
         self.told: dict[str, Any] = json.loads(self.data.serve.read_text())
 

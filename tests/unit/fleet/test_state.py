@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.access.grants import Grant, Role
@@ -167,6 +167,21 @@ def test_same_id_of_another_device_is_another_event(
     take(ingest, message("a/event/door", event(), "1"), message("b/event/door", event(), "1"))
     ingest.close()
     assert ingest.counters.stored_events == 2
+
+
+def test_goodbye_that_comes_after_a_device_was_retired_does_not_bring_it_back(
+    database: Database, clock: StillClock, ids: CountingIds
+) -> None:
+    enrolled(database, clock, ids, "a")
+    enrolled(database, clock, ids, "b")
+    with database.write() as session:
+        session.execute(update(Device).where(Device.id == "a").values(presence="retired", retired_at=1.0))
+    ingest = Ingest(LAB, database, clock, lambda _d, _r: None)
+    take(ingest, message("a/conn", {"state": "offline"}), message("b/conn", {"state": "offline"}))
+    ingest.close()
+    with database.read() as session:
+        found = session.execute(select(Device.id, Device.presence)).all()
+    assert {tuple(row) for row in found} == {("a", "retired"), ("b", "offline")}
 
 
 def test_message_of_an_unknown_device_is_counted_and_dropped(database: Database, clock: StillClock) -> None:
