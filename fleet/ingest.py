@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import bindparam, case, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -145,26 +146,23 @@ class Ingest:
 
     def _known(self, session: Session, batch: _Batch) -> set[str]:
         named = set(batch.devices)
-        known = set(session.scalars(select(Device.id).where(Device.id.in_(named)))) if named else set()
+        # Locked in one order, or two replicas wait for each other.
+        found = select(Device.id).where(Device.id.in_(named)).order_by(Device.id).with_for_update()
+        known = set(session.scalars(found)) if named else set()
         for stranger in named - known:
             self._complain(stranger, "unknown-device", None)
         return known
 
     def _write_devices(self, session: Session, batch: _Batch, known: set[str]) -> None:
-        for name, values in sorted(
-            batch.devices.items()
-        ):  # in one order, or two replicas wait for each other
-            if name in known:
-                if "last_seen_at" in values and "presence" not in values:
-                    # What was called silent and is heard of again.
-                    back = case((Device.presence == "silent", "online"), else_=Device.presence)
-                    values = {**values, "presence": back}
-                elif "presence" in values:
-                    # The goodbye of a device that was retired meanwhile does not bring it back.
-                    gone = Device.retired_at.is_not(None)
-                    kept = case((gone, Device.presence), else_=values["presence"])
-                    values = {**values, "presence": kept}
-                session.execute(update(Device).where(Device.id == name).values(**values))
+        """One statement for all devices of which the same was said."""
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for name, values in sorted(batch.devices.items()):
+            if name in known and values:
+                rows = alike.setdefault(tuple(sorted(values)), [])
+                rows.append({"device_id": name, **{f"new_{field}": value for field, value in values.items()}})
+        connection = session.connection()
+        for fields, rows in sorted(alike.items()):
+            connection.execute(_device_update(fields), rows)
 
     def _write_run(self, session: Session, batch: _Batch, known: set[str]) -> None:
         """Remember what a device runs when it changes, and once an hour: most messages say what is known already."""
@@ -215,6 +213,23 @@ class Ingest:
             return
         self._complained.add((where, cause))
         log.warning("message refused", extra={"where": where, "cause": cause, "detail": str(error)[:300]})
+
+
+@lru_cache(maxsize=64)
+def _device_update(fields: tuple[str, ...]) -> Any:
+    """The statement that sets the fields of a device.
+
+    What was called silent and is heard of again is online; the goodbye of a device that was retired meanwhile does not bring it back.
+    """
+    table: Any = Device.__table__
+    columns = table.c
+    values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=columns[name].type) for name in fields}
+    if "last_seen_at" in fields and "presence" not in fields:
+        values["presence"] = case((columns.presence == "silent", "online"), else_=columns.presence)
+    elif "presence" in fields:
+        gone = columns.retired_at.is_not(None)
+        values["presence"] = case((gone, columns.presence), else_=values["presence"])
+    return update(table).where(columns.id == bindparam("device_id")).values(values)
 
 
 def _check_storable(content: envelope.Envelope) -> None:
