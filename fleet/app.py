@@ -15,7 +15,6 @@ from fleet.api import (
     events,
     exchange,
     health,
-    page,
     people,
     problems,
     records,
@@ -58,7 +57,6 @@ def make_app(plane: Plane) -> FastAPI:
         people,
         audit,
         health,
-        page,
     ):
         app.include_router(part.router)
     for router in (registry.uploads, clips.uploads, events.streams, upkeep.uploads, people.door):

@@ -168,6 +168,12 @@ class Provider(_Section):
     roles: list[ProviderRole] = Field(default_factory=list)
 
 
+class Console(_Section):
+    """The web console at `/`. Without it the control plane has its API alone."""
+
+    enabled: bool = True
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
@@ -185,6 +191,7 @@ class Config(_Section):
     limits: Limits = Limits()
     trust_days: TrustDays = TrustDays()
     access: Access = Access()
+    console: Console = Console()
     oidc: Provider = Provider()
 
 

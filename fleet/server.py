@@ -11,9 +11,10 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from fleet import tls
 from fleet.app import make_app
@@ -63,25 +64,36 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
     with _only_one(data), _listening(config.http) as listener:
         plane = Plane(data, config, seams)
         async with plane:
-            server = _Server(_web(plane))
-            serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-            try:
-                await _run(server, serving, stop, plane, listener)
-            finally:
-                _tell_systemd("STOPPING=1")
-                data.serve.unlink(missing_ok=True)
-                server.should_exit = True
-                await asyncio.gather(serving, return_exceptions=True)
+            app = make_app(plane)
+            async with _console(app, plane):
+                server = _Server(_web(app, plane))
+                serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+                try:
+                    await _run(server, serving, stop, plane, listener)
+                finally:
+                    _tell_systemd("STOPPING=1")
+                    data.serve.unlink(missing_ok=True)
+                    server.should_exit = True
+                    await asyncio.gather(serving, return_exceptions=True)
 
 
-def _web(plane: Plane) -> uvicorn.Config:
+def _console(app: FastAPI, plane: Plane) -> contextlib.AbstractAsyncContextManager[Any]:
+    """The web console, where it is wanted; its libraries are imported only then."""
+    if not plane.config.console.enabled:
+        return contextlib.nullcontext()
+    from fleet.console.install import install
+
+    return install(app, plane)
+
+
+def _web(app: FastAPI, plane: Plane) -> uvicorn.Config:
     """The web server's settings; its certificate is read again when the control plane has made a new one.
 
     :raises Misconfigured: a given certificate cannot be used
     """
     secure = plane.config.http.tls != "off"
     config = uvicorn.Config(
-        make_app(plane),
+        app,
         http=tls.PeerProtocol if secure else "auto",
         log_level="warning",
         access_log=False,

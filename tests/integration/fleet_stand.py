@@ -83,6 +83,7 @@ class Stand:
             http=Http(port=0, tls="own" if secure else "off"),
             broker=Broker(**{"kind": broker, "port": 0, "tls": secure, **broker_fields}),
             limits=Limits(check_wall_s=20.0 if scripted else 180.0, body_bytes=200_000),
+            console={"enabled": False},
         )
         config = self.config = Config.model_validate({**config.model_dump(), **(more or {})})
         self.admin_token = init(root, config, SystemClock(), RandomIds()).admin_token
