@@ -17,6 +17,7 @@ from agent.config import Limits
 from agent.engines import MAX_ENDS, reason_of
 from agent.errors import Degraded, UpdateRefused
 from agent.intake import Intake
+from agent.picture import Picture
 from agent.reconcile import PipelineSpec
 from agent.stress import Relief
 from agent.supervise import Keeper
@@ -281,7 +282,7 @@ class PipelineUnit:
             self.ledger.succeed(former.ledger)
         self._intake.release()
 
-    async def snapshot(self, *, annotated: bool, max_width_px: int, purpose: str = "device") -> bytes:
+    async def snapshot(self, *, annotated: bool, max_width_px: int, purpose: str = "device") -> Picture:
         """The newest frame as JPEG, for this device's own use or the `fleet`'s.
 
         :raises Degraded: there is none, or the process does not answer
@@ -296,7 +297,8 @@ class PipelineUnit:
             taken = await asyncio.wait_for(future, SNAPSHOT_DEADLINE_S)
             if not taken.path:
                 raise Degraded(reason_of(taken.reason or Reason.CAMERA_UNREACHABLE.value), taken.message)
-            return await asyncio.to_thread(Path(taken.path).read_bytes)
+            jpeg = await asyncio.to_thread(Path(taken.path).read_bytes)
+            return Picture(jpeg, (taken.frame_width, taken.frame_height))
         except asyncio.TimeoutError:
             raise Degraded(Reason.PIPELINE_HUNG, f"no picture within {SNAPSHOT_DEADLINE_S:.0f} s") from None
         except OSError as e:

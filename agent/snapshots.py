@@ -18,7 +18,8 @@ WIDTHS_PX = (1280, 960, 640, 480, 320)
 
 
 async def fleet_snapshot(device: Device, arguments: dict[str, Any]) -> dict[str, Any]:
-    """`{jpeg, width_px}`, the picture in base64, as wide as fits and as asked for at most.
+    """`{jpeg, max_width_px, frame_wh}`: the picture in base64, as wide as fits and as asked for at most, and the size of the camera's
+    own frame in pixels.
 
     :raises Refused: an argument is wrong
     :raises Degraded: there is no picture, or none may leave
@@ -35,7 +36,7 @@ async def fleet_snapshot(device: Device, arguments: dict[str, Any]) -> dict[str,
     log.info("snapshot for the fleet", extra={"camera": camera})
     for width in [most, *(width for width in WIDTHS_PX if width < most)]:
         picture = await unit.snapshot(annotated=annotated, max_width_px=min(most, width), purpose="fleet")
-        text = base64.b64encode(picture).decode()
+        text = base64.b64encode(picture.jpeg).decode()
         if len(text) <= MOST_BASE64_BYTES:
-            return {"jpeg": text, "max_width_px": width}
+            return {"jpeg": text, "max_width_px": width, "frame_wh": list(picture.frame_wh)}
     raise Degraded(Reason.TOO_LARGE, f"the picture does not fit a message of {MOST_BASE64_BYTES} bytes")

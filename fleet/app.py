@@ -23,6 +23,7 @@ from fleet.api import (
     tokens,
     trust,
     upkeep,
+    workflows,
 )
 from fleet.api.requests import RequestIds
 from fleet.plane import Plane
@@ -59,7 +60,14 @@ def make_app(plane: Plane) -> FastAPI:
         health,
     ):
         app.include_router(part.router)
-    for router in (registry.uploads, clips.uploads, events.streams, upkeep.uploads, people.door):
+    for router in (
+        registry.uploads,
+        workflows.uploads,
+        clips.uploads,
+        events.streams,
+        upkeep.uploads,
+        people.door,
+    ):
         app.include_router(router)
     app.add_middleware(RequestIds, ids=plane.ids)
     description.install(app)

@@ -26,13 +26,14 @@ END_DEADLINE_S = 5.0
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "model": (sys.executable, "-m", "runtime.model.check"),
     "workflow": (sys.executable, "-m", "runtime.workflow.check", "--skip-cloud-blocks", "--read-code"),
+    "trial": (sys.executable, "-m", "runtime.pipeline.trial"),
 }
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True)
 class Checker:
-    """Runs checks. `commands` maps a kind (model, workflow) to the program that gets the path as its last argument."""
+    """Runs checks. `commands` maps a kind (model, workflow, trial) to the program that gets the path as its last argument."""
 
     bounds: Bounds
     wall_s: float

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -255,6 +256,33 @@ class Client(Calls):
     def workflow_diff(self, name: str, before: str, after: str) -> shapes.WorkflowDiff:
         params = {"before": before, "after": after}
         return self._call("GET", f"/registry/workflow/{name}/diff", params=params)
+
+    def definition(self, name: str, reference: str) -> dict[str, Any]:
+        """A workflow's definition, as it was uploaded."""
+        return self._call("GET", f"/registry/workflow/{name}/versions/{reference}/definition")
+
+    def check_workflow(self, content: bytes) -> shapes.WorkflowVerdict:
+        """What an upload would say."""
+        return self._call("POST", "/workflows/check", content=content, timeout=UPLOAD_TIMEOUT_S)
+
+    def try_workflow(
+        self,
+        content: bytes,
+        media: bytes,
+        models: dict[str, str],
+        parameters: dict[str, Any],
+        frames: int = 200,
+    ) -> shapes.TrialView:
+        """A definition over a picture or a clip; `models` maps model ids to models of the registry."""
+        form = {"definition": content, "models": json.dumps(models), "parameters": json.dumps(parameters)}
+        body: Any = {**form, "frames": str(frames)}
+        return self._call(
+            "POST", "/workflows/try", data=body, files={"media": media}, timeout=UPLOAD_TIMEOUT_S
+        )
+
+    def selection(self, selector: str) -> shapes.SelectionView:
+        """How many devices a selector matches."""
+        return self._call("GET", "/selection", params={"selector": selector})
 
     def collect(
         self, keep_newest: int, older_than_days: float, plan: str | None = None

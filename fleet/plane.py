@@ -24,7 +24,7 @@ from fleet.benchmarks import Benchmarks
 from fleet.broker import Broker, Surroundings, make_broker
 from fleet.bundle import Bundles
 from fleet.certificates import Certificates
-from fleet.checker import Checker
+from fleet.checker import COMMANDS, Checker
 from fleet.clips import Clips
 from fleet.clock import Clock, Ids, RandomIds, SystemClock
 from fleet.commands import Commands
@@ -51,6 +51,7 @@ from fleet.rollout.runner import Runner
 from fleet.roster import Roster
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
+from fleet.trials import Trials
 from fleet.tuf.trust import Trust
 from fleet.upkeep import Upkeep
 from wire.command import Response
@@ -125,6 +126,7 @@ class Plane:
         self.registry = Registry(
             self.database, self.objects, checker, self.clock, config.limits, data.uploads
         )
+        self.trials = Trials(self.registry, self.objects, checker)
         self.aliases = Aliases(self.database, self.clock)
         self.garbage = Garbage(self.database, self.objects, self.clock, (pinned,))
 
@@ -327,7 +329,7 @@ def _checker(data: DataDir, config: Config, seams: Seams) -> Checker:
     )
     if seams.check_commands is None:
         return Checker(bounds, limits.check_wall_s, data.uploads)
-    return Checker(bounds, limits.check_wall_s, data.uploads, seams.check_commands)
+    return Checker(bounds, limits.check_wall_s, data.uploads, {**COMMANDS, **seams.check_commands})
 
 
 def _password(data: DataDir) -> str:

@@ -115,12 +115,25 @@ class Registry:
         await self._objects.put(digest_of(content), content)
         return row
 
+    async def check_workflow(self, content: bytes) -> local.CheckResult:
+        """The verdict on a definition that nobody keeps."""
+        with self.scratch() as folder:
+            path = folder / "workflow.json"
+            path.write_bytes(content)
+            async with self._turn:
+                return await self._checker.check("workflow", path)
+
+    def lookup(self, kind: str, reference: str) -> Version | Problem:
+        """A version by a reference, or what is wrong with the reference (path not set)."""
+        with self._database.read() as session:
+            return find(session, kind, reference)
+
     async def _checked(self, kind: str, path: Path) -> dict[str, Any]:
         async with self._turn:
             verdict = await self._checker.check(kind, path)
         if verdict.ok:
             return {key: value for key, value in verdict.card.items() if key not in CARD_LEFT_OUT}
-        raise _refusal(kind, verdict)
+        raise refusal(kind, verdict)
 
     def _store(
         self,
@@ -354,7 +367,8 @@ def _named(upload: Upload, card: Mapping[str, Any]) -> str:
     )
 
 
-def _refusal(kind: str, verdict: local.CheckResult) -> Refused:
+def refusal(kind: str, verdict: local.CheckResult) -> Refused:
+    """What a check has found, as the error to raise."""
     try:
         reason = Reason(verdict.reason)
         problems = [Problem.from_json(problem) for problem in verdict.problems]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +20,18 @@ from wire.problem import nearest
 
 SCAN_ROWS = 1000
 """Names and labels looked at in one query; labels are JSON, which the databases search each in its own way."""
+
+
+SHOWN_NAMES = 20
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Devices that match a selector: how many, how many of them online, the first names."""
+
+    devices: int
+    online: int
+    names: list[str]
 
 
 class Roster:
@@ -47,6 +60,13 @@ class Roster:
                 for name, labels in _labelled(session, "")
                 if who.rights.on(labels) is not None and selector.matches(labels)
             }
+
+    def selection(self, who: Principal, selector: Selector) -> Selection:
+        """How many match, of those that may be seen."""
+        names = sorted(self.visible(who, selector))
+        with self._database.read() as session:
+            online = set(session.scalars(select(Device.id).where(Device.presence == "online")))
+        return Selection(len(names), len(online.intersection(names)), names[:SHOWN_NAMES])
 
     def require(self, who: Principal, name: str, role: Role) -> None:
         """:raises NotFound: no such device, or one that may not be seen

@@ -205,7 +205,7 @@ class Api:
         if unit is None:
             raise Degraded(Reason.NOT_FOUND, f"no camera is called {name!r}")
         async with self._locks.setdefault(name, asyncio.Lock()):
-            return await unit.snapshot(annotated=True, max_width_px=MAX_WIDTH_PX)
+            return (await unit.snapshot(annotated=True, max_width_px=MAX_WIDTH_PX)).jpeg
 
 
 def _problem(error: AgentError) -> Response:

@@ -79,6 +79,12 @@ def version(
     return _seen(plane, row)
 
 
+@router.get("/workflow/{name}/versions/{reference}/definition")
+async def definition(name: DeviceName, reference: Reference, plane: PlaneDep, who: Anybody) -> dict[str, Any]:
+    """The definition of a workflow's version, as it was uploaded."""
+    return await _definition(plane, await asyncio.to_thread(plane.registry.get, "workflow", name, reference))
+
+
 @router.put("/{kind}/{name}/versions/{reference}/notes")
 def set_notes(
     kind: Kind,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -46,6 +46,14 @@ def file_of(media_type: str) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is a file."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def parts_of(texts: Mapping[str, str], file: str, required: Sequence[str]) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is a form with a file; `texts` describe its other parts."""
+    properties = {name: {"type": "string", "description": text} for name, text in texts.items()}
+    properties[file] = {"type": "string", "format": "binary"}
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def install(app: FastAPI) -> None:

@@ -46,6 +46,13 @@ def devices(
     return paging.page(rows, limit, views.device, lambda row: row.id)
 
 
+@router.get("/selection", tags=["devices"])
+def selection(plane: PlaneDep, who: Anybody, selected: paging.Selected) -> shapes.SelectionView:
+    """How many devices a selector matches, of those that the asker may see."""
+    found = plane.roster.selection(who, selected)
+    return {"devices": found.devices, "online": found.online, "names": found.names}
+
+
 @router.get("/devices/{device}", tags=["devices"])
 def device(device: DeviceName, plane: PlaneDep, who: DeviceViewer) -> shapes.DeviceDetail:
     """One device with its presence, reported state and last health."""

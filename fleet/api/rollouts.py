@@ -35,6 +35,13 @@ async def create(request: Request, plane: PlaneDep, who: AnyOperator) -> shapes.
     return views.rollout(await asyncio.to_thread(plane.rollouts.create, body, who))
 
 
+@router.post("/rollouts/preview", tags=["rollouts"], openapi_extra=body_of(Plan))
+async def preview(request: Request, plane: PlaneDep, who: AnyOperator) -> shapes.RolloutPreview:
+    """What a rollout would reach, wave by wave, and every problem that would refuse it. Nothing is kept."""
+    body = await json_body(request, plane.config.limits.body_bytes)
+    return views.rollout_preview(await asyncio.to_thread(plane.rollouts.preview, body, who))
+
+
 @router.get("/rollouts", tags=["rollouts"])
 def rollouts(
     plane: PlaneDep, who: Anybody, limit: paging.Limit = 100, cursor: paging.Cursor = None
@@ -63,6 +70,12 @@ def members(
     """Its devices that may be seen, each with how far it has come and why."""
     rows = plane.rollouts.members(rollout, paging.decode(cursor, ""), limit + 1, plane.roster.visible(who))
     return paging.page(rows, limit, views.rollout_member, lambda row: row.device)
+
+
+@router.get("/rollouts/{rollout}/gates", tags=["rollouts"])
+def gates(rollout: RolloutName, plane: PlaneDep, who: Anybody) -> shapes.Page[shapes.RolloutGateView]:
+    """The gates of the wave at work, each with its figure, its limit and whether it holds; figures of up to 200 devices of each side."""
+    return {"items": [views.rollout_gate(line) for line in plane.rollouts.gates(rollout)], "next": None}
 
 
 @router.get("/rollouts/{rollout}/history", tags=["rollouts"])

@@ -9,6 +9,8 @@ from fleet import shapes
 from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
 from fleet.rollout import decision
+from fleet.rollout.board import Line
+from fleet.rollout.desk import Preview
 from fleet.rollout.plan import CANARY
 from fleet.rollout.state import Member
 from fleet.rollout.store import Rollout
@@ -27,6 +29,8 @@ from fleet.tables import (
     Version,
 )
 from fleet.usage import Use
+from wire.local import CheckResult
+from wire.problem import Problem
 
 
 def device(row: Device) -> shapes.DeviceView:
@@ -274,3 +278,37 @@ def rollout_member(member: Member) -> shapes.RolloutMemberView:
 
 def rollout_note(row: RolloutNote) -> shapes.RolloutNoteView:
     return {"at": row.at, "actor": row.actor, "words": row.words}
+
+
+def rollout_gate(line: Line) -> shapes.RolloutGateView:
+    return {"gate": line.gate, "figure": line.figure, "limit": line.limit, "opinion": line.opinion}
+
+
+def rollout_preview(found: Preview) -> shapes.RolloutPreview:
+    return {
+        "devices": found.devices,
+        "waves": found.waves,
+        "first": found.first[:20],
+        "problems": [problem_place(problem) for problem in found.problems],
+    }
+
+
+def problem_place(found: Problem) -> shapes.ProblemPlace:
+    return {
+        "path": found.path,
+        "reason": found.reason.value,
+        "message": found.message,
+        "expected": found.expected,
+        "remedy": found.remedy,
+    }
+
+
+def verdict(found: CheckResult) -> shapes.WorkflowVerdict:
+    problems = [Problem.from_json(problem) for problem in found.problems]
+    return {
+        "ok": found.ok,
+        "reason": found.reason,
+        "message": found.message,
+        "problems": [problem_place(problem) for problem in problems],
+        "card": found.card,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -15,7 +16,8 @@ from fleet.clock import Clock
 from fleet.db import Database
 from fleet.desired import resolve
 from fleet.errors import Refused
-from fleet.rollout import change, decision, orders, store
+from fleet.rollout import change, decision, healths, orders, store
+from fleet.rollout.board import Line, board
 from fleet.rollout.plan import Plan
 from fleet.rollout.runner import matching_devices
 from fleet.rollout.state import ENDS, Member, State
@@ -30,6 +32,8 @@ from wire.reasons import Reason
 TRIED = 50
 """Devices whose desired state is tried with the change before a rollout is made; the others are tried when their turn comes."""
 SHOWN_PROBLEMS = 20
+LOOKED_AT = 200
+"""Devices of each side whose figures are shown; the decision looks at all of them."""
 
 ORDERS: dict[str, tuple[Role, Callable[[State], State]]] = {
     "pause": (Role.OPERATOR, orders.pause),
@@ -38,6 +42,16 @@ ORDERS: dict[str, tuple[Role, Callable[[State], State]]] = {
     "abort": (Role.OPERATOR, orders.abort),
     "roll-back": (Role.OPERATOR, orders.roll_back),
 }
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a plan would do: devices in all and at the end of each wave, those of the first wave, and what would refuse it."""
+
+    devices: int
+    waves: list[int]
+    first: list[str]
+    problems: list[Problem]
 
 
 class Rollouts:
@@ -76,6 +90,37 @@ class Rollouts:
                 devices=len(devices),
             )
         return self.get(plan.name)
+
+    def preview(self, body: object, who: Principal) -> Preview:
+        """What a rollout would reach, and what would refuse it. Nothing is kept.
+
+        :raises Refused: the plan makes no sense by itself
+        :raises NotAllowed: who asks is not operator of every device it reaches
+        """
+        plan = _plan(body)
+        with self._database.read() as session:
+            devices = matching_devices(session, plan.selector)
+            found: list[Problem] = []
+            try:
+                self._check(session, plan, devices, who)
+            except Refused as e:
+                found = list(e.problems or (Problem("", e.reason, str(e)),))
+            if store.exists(session, plan.name):
+                found.append(
+                    Problem("name", Reason.ROLLOUT_STATE, f"there is a rollout called {plan.name!r}")
+                )
+        first = decision.order(plan, devices)[: plan.waves[0].limit(len(devices))]
+        return Preview(len(devices), [wave.limit(len(devices)) for wave in plan.waves], first, found)
+
+    def gates(self, name: str) -> list[Line]:
+        """The gates of its wave, with figures.
+
+        :raises NotFound: no such rollout
+        """
+        with self._database.read() as session:
+            found = store.load(session, name)
+            figures = healths.compared(session, found, LOOKED_AT)
+        return board(found.plan, found.state, figures, self._clock.wall())
 
     def _check(self, session: Session, plan: Plan, devices: frozenset[str], who: Principal) -> None:
         labels = {

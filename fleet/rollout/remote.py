@@ -28,6 +28,15 @@ class RemoteRollouts:
     def devices(self, name: str) -> list[shapes.RolloutMemberView]:
         return self._every(f"/rollouts/{name}/devices")
 
+    def preview(self, plan: dict[str, Any]) -> shapes.RolloutPreview:
+        """What a plan would reach, and what would refuse it."""
+        answer: shapes.RolloutPreview = self._call("POST", "/rollouts/preview", json=plan)
+        return answer
+
+    def gates(self, name: str) -> list[shapes.RolloutGateView]:
+        """The gates of the wave at work, with figures."""
+        return self._every(f"/rollouts/{name}/gates")
+
     def history(self, name: str) -> list[shapes.RolloutNoteView]:
         """The oldest first."""
         answer: dict[str, Any] = self._call("GET", f"/rollouts/{name}/history")

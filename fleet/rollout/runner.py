@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from fleet.clock import Clock
 from fleet.db import Database
 from fleet.desired import DesiredStates
 from fleet.errors import FleetError, Refused, Taken
-from fleet.rollout import change, decision, figures, store
+from fleet.rollout import change, decision, healths, store
 from fleet.rollout.decision import GoBack, Tell, World
-from fleet.rollout.state import Figures, Member, Phase, Seen, Status
+from fleet.rollout.state import Figures, Member, Phase, Seen
 from fleet.rollout.store import Rollout
 from fleet.rollout.tables import RolloutRow
 from fleet.selector import parse
@@ -133,19 +133,9 @@ class Runner:
 
     def _figures(self, session: Session, rollout: Rollout) -> dict[str, Figures]:
         """Only where the wave has settled and is going to be compared: health documents are large."""
-        wave = rollout.plan.waves[rollout.state.wave]
-        wanted = [compare.figure for compare in wave.gates.compare]
-        if not wanted or rollout.state.settled_at is None or rollout.state.phase is not Phase.RUNNING:
+        if rollout.state.settled_at is None or rollout.state.phase is not Phase.RUNNING:
             return {}
-        members = rollout.state.members.values()
-        done = {member.device: member.since for member in members if member.status is Status.DONE}
-        rest = [member.device for member in members if member.status is Status.WAITING]
-        treated = [
-            health
-            for device, health, at in _healths(session, list(done))
-            if at is not None and at > done[device]
-        ]
-        return figures.compared(wanted, treated, [health for _, health, _ in _healths(session, rest)])
+        return healths.compared(session, rollout)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -229,16 +219,6 @@ def matching_devices(session: Session, selector: str) -> frozenset[str]:
     wanted = parse(selector)
     rows = session.execute(select(Device.id, Device.labels).where(Device.revoked_at.is_(None)))
     return frozenset(name for name, labels in rows if wanted.matches(labels))
-
-
-def _healths(session: Session, devices: list[str]) -> list[tuple[str, Mapping[str, Any], float | None]]:
-    found: list[tuple[str, Mapping[str, Any], float | None]] = []
-    for start in range(0, len(devices), 500):
-        query = select(Device.id, Device.health, Device.health_at).where(
-            Device.id.in_(devices[start : start + 500])
-        )
-        found += [(name, health, at) for name, health, at in session.execute(query) if health]
-    return found
 
 
 def _news(before: Rollout, after: Any) -> str:

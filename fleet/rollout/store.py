@@ -41,6 +41,11 @@ def load(session: Session, name: str) -> Rollout:
     return Rollout(read(Plan, row.plan), state, row.created_by, row.version)
 
 
+def exists(session: Session, name: str) -> bool:
+    """Whether there is one of this name."""
+    return session.get(RolloutRow, name) is not None
+
+
 def names(session: Session, phases: Iterable[Phase]) -> list[str]:
     """Of the rollouts in one of these phases, the oldest first."""
     wanted = [phase.value for phase in phases]

@@ -19,6 +19,7 @@ from fleet.shapes.devices import (
     HealthPoint,
     LabelsView,
     SecretView,
+    SelectionView,
 )
 from fleet.shapes.pages import Page, ProblemDocument, ProblemPlace
 from fleet.shapes.people import (
@@ -41,12 +42,23 @@ from fleet.shapes.registry import (
     FieldChange,
     PartChange,
     PartsDiff,
+    TrialFailure,
+    TrialFrame,
+    TrialView,
     UploadedVersion,
     UseView,
     VersionView,
     WorkflowDiff,
+    WorkflowVerdict,
 )
-from fleet.shapes.rollouts import RolloutDetail, RolloutMemberView, RolloutNoteView, RolloutView
+from fleet.shapes.rollouts import (
+    RolloutDetail,
+    RolloutGateView,
+    RolloutMemberView,
+    RolloutNoteView,
+    RolloutPreview,
+    RolloutView,
+)
 
 __all__ = [
     "AliasView",
@@ -82,15 +94,22 @@ __all__ = [
     "ProblemPlace",
     "ReplicaHealth",
     "RolloutDetail",
+    "RolloutGateView",
     "RolloutMemberView",
     "RolloutNoteView",
+    "RolloutPreview",
     "RolloutView",
     "SecretView",
+    "SelectionView",
     "SessionView",
     "SignInWays",
+    "TrialFailure",
+    "TrialFrame",
+    "TrialView",
     "UploadedVersion",
     "UseView",
     "UserView",
     "VersionView",
     "WorkflowDiff",
+    "WorkflowVerdict",
 ]

@@ -143,3 +143,11 @@ class BenchmarkView(TypedDict):
     names: list[str]
     engine: str
     figures: dict[str, Any]
+
+
+class SelectionView(TypedDict):
+    """The devices that a selector matches and the asker may see: how many, how many of them are online, and the first names."""
+
+    devices: int
+    online: int
+    names: list[str]

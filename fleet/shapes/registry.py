@@ -6,6 +6,8 @@ from typing import Any
 
 from typing_extensions import NotRequired, TypedDict
 
+from fleet.shapes.pages import ProblemPlace
+
 
 class VersionView(TypedDict):
     """An immutable version of a model or workflow. `card` is what the check found; `notes` is what people added to it."""
@@ -79,6 +81,50 @@ class WorkflowDiff(TypedDict):
     inputs: PartsDiff
     steps: PartsDiff
     outputs: PartsDiff
+
+
+class WorkflowVerdict(TypedDict):
+    """What the check of an upload says. `card` is what an upload would get; empty where it would be refused."""
+
+    ok: bool
+    reason: str
+    message: str
+    problems: list[ProblemPlace]
+    card: dict[str, Any]
+
+
+class TrialFrame(TypedDict):
+    """One frame that was tried. `picture` is JPEG in base64, as a device would draw it; `width`, `height` are the frame's own."""
+
+    frame: int
+    at_s: float | None
+    picture: str
+    width: int
+    height: int
+    outputs: dict[str, Any]
+    errors: dict[str, str]
+    no_answer: str
+
+
+class TrialFailure(TypedDict):
+    """A step that failed on so many frames, with its last message."""
+
+    frames: int
+    message: str
+
+
+class TrialView(TypedDict):
+    """A definition tried. `frames` are some of the `done` ones, evenly spread; `not_sent`: sinks, which send nothing in a trial;
+    `ended` says why it did not go on to the clip's end."""
+
+    frames: list[TrialFrame]
+    done: int
+    blind: int
+    failed: dict[str, TrialFailure]
+    step_us: dict[str, float]
+    not_sent: list[str]
+    passed_over: list[str]
+    ended: str
 
 
 class Collectable(TypedDict):

@@ -6,6 +6,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from fleet.shapes.pages import ProblemPlace
+
 
 class RolloutView(TypedDict):
     """A rollout at a glance. `wave` counts from 1; `devices` by status; `judged` is what stopped it, or what is waited for."""
@@ -46,3 +48,21 @@ class RolloutNoteView(TypedDict):
     at: float
     actor: str
     words: str
+
+
+class RolloutGateView(TypedDict):
+    """A gate of the wave at work. `opinion` is pass, fail or wait; `figure` and `limit` are words."""
+
+    gate: str
+    figure: str
+    limit: str
+    opinion: str
+
+
+class RolloutPreview(TypedDict):
+    """What a plan would do: devices in all, and reached at the end of each wave; `first` are some of the first wave."""
+
+    devices: int
+    waves: list[int]
+    first: list[str]
+    problems: list[ProblemPlace]

@@ -117,7 +117,10 @@ class Chores:
             )
         except RuntimeFault as e:
             return local.SnapshotTaken(message.rid, "", str(e), reason=e.reason.value), None
-        return local.SnapshotTaken(message.rid, str(path), "", seen.frame.seq), None
+        height, width = seen.frame.image.shape[:2]
+        return local.SnapshotTaken(
+            message.rid, str(path), "", seen.frame.seq, frame_width=width, frame_height=height
+        ), None
 
     def _work(self) -> None:
         while True:

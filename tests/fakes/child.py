@@ -146,7 +146,7 @@ class Pipeline:
         elif isinstance(message, local.TakeSnapshot):
             path = Path(self.start.run_dir) / "snapshot.jpg"
             path.write_bytes(b"\xff\xd8fake\xff\xd9")
-            self.line.send(local.SnapshotTaken(message.rid, str(path), "", self.frames))
+            self.line.send(local.SnapshotTaken(message.rid, str(path), "", self.frames, "", 1920, 1080))
         return True
 
     def commit(self, ticket: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fleet.client import ApiError
@@ -124,3 +126,89 @@ def test_workflow_with_an_unknown_block_is_refused(stand: Stand, tmp_path: Path)
 def client_names(stand: Stand) -> list[str]:
     with stand.client() as client:
         return [row["name"] for row in client.workflows()]
+
+
+def test_check_names_every_problem_and_keeps_nothing(stand: Stand) -> None:
+    broken = json.dumps(COUNTING).replace("$inputs.image", "$inputs.imgae").replace('"found"', '""')
+    with stand.client() as client:
+        verdict = client.check_workflow(broken.encode())
+        assert not verdict["ok"]
+        assert {problem["path"] for problem in verdict["problems"]} == {
+            "steps.detect.images",
+            "outputs[0].name",
+        }
+        assert any("image" in problem["remedy"] for problem in verdict["problems"])
+        fine = client.check_workflow(json.dumps(COUNTING).encode())
+        assert (fine["ok"], fine["card"]["model_ids"]) == (True, ["people/1"])
+        assert not client.check_workflow(b"{")["ok"]
+    assert "checked" not in client_names(stand)
+
+
+def telling(stand: Stand) -> bytes:
+    """The counting workflow, which also posts what it found to this control plane."""
+    sink = {
+        "type": "roboflow_core/webhook_sink@v1",
+        "name": "tell",
+        "url": f"{stand.url}/api/v1/session",
+        "method": "POST",
+        "json_payload": {"count": "$steps.detect.predictions"},
+        "fire_and_forget": False,
+    }
+    outputs = [{"type": "JsonField", "name": "told", "selector": "$steps.tell.message"}]
+    document = {**COUNTING, "steps": [*COUNTING["steps"], sink], "outputs": [*COUNTING["outputs"], *outputs]}
+    return json.dumps(document).encode()
+
+
+def test_trial_shows_what_the_workflow_sees_and_sends_nothing(stand: Stand, package: Path) -> None:
+    picture = next((ASSETS / "images" / "coco_val_ccby" / "val2017").glob("*397133.jpg")).read_bytes()
+    with stand.client() as client:
+        client.upload_model(package)
+        tried = client.try_workflow(telling(stand), picture, {"people/1": "yolox"}, {})
+        (frame,) = tried["frames"]
+        assert tried["not_sent"] == ["tell"]
+        assert frame["outputs"]["told"] == "Not sent: this is a trial"
+        assert "person" in {each["class"] for each in frame["outputs"]["found"]["predictions"]}
+        assert base64.b64decode(frame["picture"]).startswith(b"\xff\xd8")
+        assert frame["picture"] != base64.b64encode(picture).decode()
+        clip = client.try_workflow(
+            telling(stand),
+            (ASSETS / "video" / "vtest.avi").read_bytes(),
+            {"people/1": "yolox"},
+            {},
+            frames=30,
+        )
+        assert (clip["done"], clip["ended"]) == (30, "after 30 frames")
+        assert [each["frame"] for each in clip["frames"]] == list(range(0, 30, 2))
+        assert client.audit(action="workflow.try").__next__()["detail"] == {"models": {"people/1": "yolox"}}
+
+
+def test_trial_that_cannot_be_made_says_why(stand: Stand, package: Path) -> None:
+    code = {"dynamic_blocks_definitions": [{"type": "DynamicBlockDefinition"}]}
+    content = json.dumps(COUNTING).encode()
+    with stand.client() as client:
+        client.upload_model(package)
+        for said, definition, media, models in (
+            ("bound to no model", content, b"x", {}),
+            ("yolox", content, b"x", {"people/1": "yolo"}),
+            ("no picture and no clip", content, b"nonsense", {"people/1": "yolox"}),
+            ("code", json.dumps({**COUNTING, **code}).encode(), b"x", {"people/1": "yolox"}),
+        ):
+            with pytest.raises(ApiError, match=said):
+                client.try_workflow(definition, media, models, {})
+        with pytest.raises(ApiError, match="no such parameter"):
+            client.try_workflow(content, b"x", {"people/1": "yolox"}, {"line": []})
+    answer = httpx.post(
+        f"{stand.url}/api/v1/workflows/try",
+        headers={"Authorization": f"Bearer {stand.admin_token}"},
+        data={"definition": "{}"},
+        files={"media": b"\0" * (42 * 1024 * 1024)},
+    )
+    assert answer.status_code == 413
+
+
+def test_definition_is_given_back_as_it_was_uploaded(stand: Stand, tmp_path: Path) -> None:
+    path = tmp_path / "given.json"
+    path.write_text(json.dumps(COUNTING, indent=3))
+    with stand.client() as client:
+        client.upload_workflow(path)
+        assert client.definition("given", "1") == COUNTING

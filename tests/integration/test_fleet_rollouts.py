@@ -146,10 +146,21 @@ def test_a_good_change_goes_out_in_four_waves_and_nothing_else_changes(
     stand: Stand, fleet: dict[str, Agent]
 ) -> None:
     with stand.client() as client:
-        client.rollouts.create(
-            {"name": "good", "change": {"models": {"m": "people@2"}}, "waves": WAVES, "first": ["d07"]}
-        )
+        plan = {"name": "good", "change": {"models": {"m": "people@2"}}, "waves": WAVES, "first": ["d07"]}
+        preview = client.rollouts.preview(plan)
+        assert (preview["devices"], preview["waves"]) == (DEVICES, [1, 5, 25, DEVICES])
+        assert (preview["first"], preview["problems"]) == (["d07"], [])
+        lost = client.rollouts.preview({**plan, "first": ["d99"], "change": {"models": {"m": "people@9"}}})
+        assert "d99" in lost["problems"][0]["message"]
+        assert client.selection("") == {
+            "devices": DEVICES, "online": DEVICES, "names": sorted(fleet)[:20],
+        }  # fmt: skip
+        client.rollouts.create(plan)
         eventually(lambda: client.rollouts.get("good")["phase"] == "DONE", 120)
+        gates = {line["gate"]: line for line in client.rollouts.gates("good")}
+        assert gates["success"]["figure"] == f"100.0 % of {DEVICES}"
+        assert {line["opinion"] for line in gates.values()} == {"pass"}
+        assert client.rollouts.preview(plan)["problems"][0]["path"] == "name"
         assert client.rollouts.get("good")["devices"] == {"done": DEVICES}
         assert set(_models(client).values()) == {"people@2"}
         document = client.desired("d07")["document"]

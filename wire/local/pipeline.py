@@ -228,13 +228,16 @@ class PipelineStats:
 @message("snapshot-taken")
 @dataclass(frozen=True)
 class SnapshotTaken:
-    """`path` is empty and `message` and `reason` say why where there is no frame, or none may leave."""
+    """`path` is empty and `message` and `reason` say why where there is no frame, or none may leave. `frame_width`, `frame_height`: of the
+    camera's own frame in pixels, which the picture may be smaller than; 0 where not known."""
 
     rid: str
     path: str
     message: str = ""
     frame_seq: int = -1
     reason: str = ""
+    frame_width: int = 0
+    frame_height: int = 0
 
 
 @message("clip-taken")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outrider.commands.fleet import catalogue
+from outrider.commands.fleet import catalogue, trials
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, print_json, show
 
@@ -31,6 +31,7 @@ def configure(commands: Commands) -> None:
     remote(workflow, "list", "workflows and their versions", _workflow_list)
     catalogue.add(workflow, "workflow")
     catalogue.add_diff(workflow)
+    trials.add(workflow)
 
 
 def _model_upload(args: argparse.Namespace, client: Client) -> int:
