@@ -230,7 +230,7 @@ class PipelineLoop:
             self._step_messages["model"] = answer.message[:500]
 
     def _make_event(self, outputs: dict[str, Any], errors: dict[str, str]) -> None:
-        body = self._provenance.body(outputs, errors)
+        body = self._provenance.body(*self._desk.pictures.let_through(outputs, errors))
         size_bytes = len(json.dumps(body))
         if not self._held.add(body, size_bytes):
             text = (

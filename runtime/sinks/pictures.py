@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -14,9 +14,14 @@ from runtime.sinks.sender import Undelivered
 
 JPEG_QUALITY = 85
 REACH = ("none", "device", "fleet")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
-_MAGIC_BASE64 = tuple(base64.b64encode(magic)[:4].decode() for magic in _MAGIC)
-MAX_DEPTH = 6
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/_-])(?:\\?/9j|_9j|iVBORw0K|UklGR|R0lGOD|SUkqA|TU0AK)[A-Za-z0-9+/_\\-][A-Za-z0-9+/=_\\\s-]{200}"
+)
+"""A picture as base64, of either alphabet, wherever in a text: a JSON string of its own escapes the slash."""
+MAX_DEPTH = 24
+"""As deep as outputs are written (`runtime.workflow.serialise`)."""
+LEFT_OUT = {"type": "image", "left_out": True}
 Scene: TypeAlias = Mapping[str, Result]
 
 
@@ -90,6 +95,14 @@ class Pictures:
             return f"the privacy policy of the camera lets pictures reach {self.reach!r}, this sink needs {where!r}"
         return self._not_hidden(found)
 
+    def let_through(
+        self, outputs: dict[str, Any], errors: dict[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Outputs of a workflow, as JSON, and errors of its steps for an event: without the pictures that may not reach the fleet."""
+        if why := self.kept_back(outputs, "fleet"):
+            return without_pictures(outputs), {**errors, "privacy": why}
+        return outputs, errors
+
     def _not_hidden(self, found: list[Any]) -> str:
         """Why the policy's veil cannot be laid over these."""
         assert self.veil is not None
@@ -151,7 +164,7 @@ def pictures_in(value: Any, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, (bytes, bytearray)):
         found = bytes(value[:8]).startswith(_MAGIC)
     elif isinstance(value, str):
-        found = len(value) > 256 and value.removeprefix("data:image/jpeg;base64,").startswith(_MAGIC_BASE64)
+        found = _is_picture(value)
     elif depth < MAX_DEPTH and isinstance(value, (Mapping, list, tuple)):
         for entry in value.values() if isinstance(value, Mapping) else value:
             yield from pictures_in(entry, depth + 1)
@@ -160,3 +173,18 @@ def pictures_in(value: Any, depth: int = 0) -> Iterator[Any]:
         found = hasattr(value, "image") and hasattr(value, "width_px")
     if found:
         yield value
+
+
+def _is_picture(text: str) -> bool:
+    return len(text) > 200 and _BASE64.search(text) is not None
+
+
+def without_pictures(value: Any) -> Any:
+    """JSON in which each text that holds a picture is a note that it was left out."""
+    if isinstance(value, str):
+        return dict(LEFT_OUT) if _is_picture(value) else value
+    if isinstance(value, Mapping):
+        return {name: without_pictures(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [without_pictures(entry) for entry in value]
+    return value

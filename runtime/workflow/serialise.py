@@ -142,7 +142,9 @@ class _Writer:
         if isinstance(value, np.generic):
             return self.write(value.item(), depth)
         if isinstance(value, np.ndarray):
-            if value.size > MAX_ENTRIES:
+            if value.size > MAX_ENTRIES or (
+                value.dtype == np.uint8 and value.ndim > 1
+            ):  # pixels are a picture
                 return {"type": "array", "shape": list(value.shape), "left_out": True}
             return self._sequence(value.tolist(), depth) if value.ndim else self.write(value.item(), depth)
         return self._other(value)

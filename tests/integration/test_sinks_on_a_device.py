@@ -135,13 +135,34 @@ def test_messages_reach_both_brokers_and_events_bring_their_picture(
     ear.close()
 
 
-def test_without_a_policy_an_event_goes_without_its_picture(made: Rig, video: Path) -> None:
+def test_without_a_policy_no_picture_travels_in_an_event_in_whatever_form(made: Rig, video: Path) -> None:
     made.start()
-    step = {"type": "outrider/event_sink@v1", "name": "alarm", "data": {"n": 1}, "image": "$inputs.image"}
-    made.push(1, **desired(made, video, "device", step))
-    event = made.observer.wait(lambda: made.observer.of("event"))[0]
-    assert "picture" not in event
-    assert event["outputs"]["n"] == 1
+    sink = {"type": "outrider/event_sink@v1", "name": "alarm", "data": {"n": 1}, "image": "$inputs.image"}
+    text = {"type": "roboflow_core/property_definition@v1", "name": "text", "data": "$inputs.image",
+            "operations": [{"type": "ConvertImageToBase64"}]}  # fmt: skip
+    document = desired(made, video, "device", sink, text)
+    document["pipelines"]["p"]["events"] = {"send": "every", "min_interval_s": 0.5}
+    made.push(1, **document)
+    told = made.observer.wait(lambda: _of_both(made))
+    assert "picture" not in told["alarm"]
+    assert told["alarm"]["outputs"]["n"] == 1
+    assert told[""]["outputs"]["text"] == {"output": {"type": "image", "left_out": True}}
+    assert "'device'" in told[""]["errors"]["privacy"]
+    document["cameras"]["belt"]["privacy"]["pictures"] = "fleet"
+    made.push(2, **document)
+    made.observer.wait(
+        lambda: [e for e in made.observer.of("event") if e["revision"] == 2 and "picture" in e]
+    )
+    last = made.observer.wait(
+        lambda: [e for e in made.observer.of("event") if e["revision"] == 2 and "step" not in e]
+    )[0]
+    assert base64.b64decode(last["outputs"]["text"]["output"]).startswith(b"\xff\xd8\xff")
+
+
+def _of_both(made: Rig) -> dict[str, Any]:
+    """An event of the sink and one of the whole workflow, once both have come."""
+    by_step = {event.get("step", ""): event for event in made.observer.of("event")}
+    return by_step if len(by_step) == 2 else {}
 
 
 def test_a_dead_server_costs_no_frame_and_the_process_ends_in_time(made: Rig, video: Path) -> None:
