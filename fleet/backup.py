@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import Connection, Table, func, insert, select, text
 
-from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
+from fleet import picture_rows as _pictures  # noqa: F401 - more tables of the same metadata
+from fleet.access import tables as _people  # noqa: F401
 from fleet.config import Config, DataDir, load
 from fleet.db import Database, check_schema, migrate, schema_of
 from fleet.errors import Misconfigured, Refused, Taken

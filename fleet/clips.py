@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from fleet import audit
 from fleet.clock import Clock
 from fleet.db import Database
 from fleet.errors import NotFound, Refused
 from fleet.objects import Objects
+from fleet.shelf import Shelf
 from fleet.tables import ClipRow
 from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
 
-DAY_S = 86400.0
 FILMS = {"video/webm": b"\x1a\x45\xdf\xa3"}
 """Media types that are taken, and how such a file begins."""
-BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -39,14 +35,11 @@ class About:
     height: int
 
 
-class Clips:
+class Clips(Shelf[ClipRow]):
     """`most_bytes`: of one device; its oldest give way."""
 
     def __init__(self, database: Database, objects: Objects, clock: Clock, most_bytes: int) -> None:
-        self._database = database
-        self._objects = objects
-        self._clock = clock
-        self._most_bytes = most_bytes
+        super().__init__(ClipRow, database, objects, clock, most_bytes)
 
     async def keep(self, device: str, clip_id: str, about: About, content: bytes) -> bool:
         """Keep an upload; False where it is there already.
@@ -60,21 +53,7 @@ class Clips:
                 Reason.INVALID_FIELD,
                 f"clip {clip_id} is no {about.media_type[:40]!r} that is taken; expected {sorted(FILMS)}",
             )
-        if await asyncio.to_thread(self._find, device, clip_id) is not None:
-            return False
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        await self._objects.put(digest, content)
-        row = ClipRow(
-            device=device,
-            id=clip_id,
-            received_at=self._clock.wall(),
-            digest=digest,
-            size_bytes=len(content),
-            **vars(about),
-        )
-        await asyncio.to_thread(self._add, row)
-        await self._forget(await asyncio.to_thread(self._beyond, device))
-        return True
+        return await self.put(ClipRow(device=device, id=clip_id, **vars(about)), content)
 
     def newest(self, device: str, limit: int, before: tuple[float, str]) -> list[ClipRow]:
         """Newest first, those that came before this time and id."""
@@ -92,53 +71,9 @@ class Clips:
 
         :raises NotFound: there is none (any more)
         """
-        row = self._find(device, clip_id)
+        row = self.find(device, clip_id)
         if row is None:
             raise NotFound("clip", clip_id[:40], "it may still be on its way, or older than events are kept")
         with self._database.write() as session:
             audit.record(session, self._clock.wall(), actor, "clip.watch", f"{device}/{row.camera}/{clip_id}")
         return row
-
-    async def forget_old(self, days: float) -> int:
-        """Forget what is older; how many."""
-        until = self._clock.wall() - days * DAY_S
-        gone = await asyncio.to_thread(self._rows, ClipRow.received_at < until)
-        await self._forget(gone)
-        return len(gone)
-
-    def _find(self, device: str, clip_id: str) -> ClipRow | None:
-        with self._database.read() as session:
-            return session.get(ClipRow, (device, clip_id))
-
-    def _add(self, row: ClipRow) -> None:
-        with self._database.write() as session:
-            session.merge(row)
-
-    def _rows(self, condition: Any) -> list[ClipRow]:
-        with self._database.read() as session:
-            return list(session.scalars(select(ClipRow).where(condition).limit(BATCH)))
-
-    def _beyond(self, device: str) -> list[ClipRow]:
-        """The oldest of a device, as many as are too much."""
-        query = select(ClipRow).where(ClipRow.device == device).order_by(ClipRow.received_at.desc())
-        total, excess = 0, []
-        with self._database.read() as session:
-            for row in session.scalars(query):
-                total += row.size_bytes
-                if total > self._most_bytes:
-                    excess.append(row)
-        return excess
-
-    async def _forget(self, rows: list[ClipRow]) -> None:
-        for row in rows:
-            if await asyncio.to_thread(self._delete, row):
-                await self._objects.remove(row.digest)
-
-    def _delete(self, row: ClipRow) -> bool:
-        """True where no other clip has the same bytes."""
-        with self._database.write() as session:
-            if (found := session.get(ClipRow, (row.device, row.id))) is not None:
-                session.delete(found)
-                session.flush()
-            same = select(func.count()).select_from(ClipRow).where(ClipRow.digest == row.digest)
-            return not session.scalar(same)

@@ -108,6 +108,10 @@ class Limits(_Section):
     body_bytes: int = Field(default=1 * MIB, ge=1)
     clip_bytes: int = Field(default=32 * MIB, ge=1)
     clips_bytes: int = Field(default=1 * GIB, ge=1)
+    picture_bytes: int = Field(default=4 * MIB, ge=1)
+    pictures_bytes: int = Field(default=256 * MIB, ge=1)
+    pictures_total_bytes: int = Field(default=0, ge=0)
+    pictures_days: float = Field(default=30.0, gt=0)
     check_wall_s: float = Field(default=180.0, gt=0)
     check_cpu_s: int = Field(default=240, ge=1)
     check_memory_bytes: int = Field(default=12 * GIB, ge=1)
@@ -204,6 +208,7 @@ class DataDir:
         self.database = self.root / "fleet.db"
         self.objects = self.root / "objects"
         self.uploads = self.root / "uploads"
+        self.parts = self.root / "parts"
         self.broker = self.root / "broker"
         self.state_key = self.root / "keys" / "state.pem"
         self.trust_keys = self.root / "keys" / "tuf"

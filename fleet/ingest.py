@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,8 +23,12 @@ from sqlalchemy.orm import Session
 from fleet import benchmarks
 from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
+from fleet.errors import Transient
+from fleet.event_pictures import Lifted, lift
 from fleet.lags import Lags
 from fleet.link import Incoming
+from fleet.picture_rows import PictureRow
+from fleet.pictures import Pictures
 from fleet.tables import Device, EventRow, HealthRow, ResponseRow, RevisionRun
 from wire import envelope
 from wire.bench import COMMAND
@@ -45,6 +49,8 @@ INT64_MOST = 2**63 - 1
 COMPLAINTS_KEPT = 10_000
 MAX_ID_CHARS = 128
 RUN_KNOWN_S = 3600.0
+PICTURE = b'"base64"'
+"""What an event with a picture in it holds."""
 STAMPED = frozenset({"health", "event"})
 """Whose age at the commit is told; presence and reported states are repeated when somebody connects."""
 
@@ -76,6 +82,8 @@ class _Batch:
     run: dict[str, int] = field(default_factory=dict)
     responses: list[tuple[str, float, Response]] = field(default_factory=list)
     stamps: list[float] = field(default_factory=list)
+    lifted: Mapping[tuple[str, str], tuple[str, Lifted]] = field(default_factory=dict)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
 
     def device(self, name: str) -> dict[str, Any]:
         return self.devices.setdefault(name, {})
@@ -84,7 +92,17 @@ class _Batch:
 class Ingest:
     """Takes batches of messages in. One at a time: the link waits for each."""
 
-    def __init__(self, fleet: FleetId, database: Database, clock: Clock, answered: Answered) -> None:
+    def __init__(
+        self,
+        fleet: FleetId,
+        database: Database,
+        clock: Clock,
+        answered: Answered,
+        pictures: Pictures | None = None,
+    ) -> None:
+        """Without `pictures` those of events stay in them."""
+        self._pictures = pictures
+        self._lifted: dict[tuple[str, str], tuple[str, Lifted]] = {}
         self._fleet = fleet
         self._database = database
         self._clock = clock
@@ -100,6 +118,7 @@ class Ingest:
     async def take(self, messages: Sequence[Incoming]) -> None:
         """Store the messages; returns when they are durable. Tries for ever while the database is busy or full."""
         self.counters.received += len(messages)
+        self._lifted = await self._lift(messages)
         delay_s = RETRY_FIRST_S
         loop = asyncio.get_running_loop()
         while True:
@@ -114,6 +133,21 @@ class Ingest:
         for device, response in responses:
             self._answered(device, response)
 
+    async def _lift(self, messages: Sequence[Incoming]) -> dict[tuple[str, str], tuple[str, Lifted]]:
+        """The pictures in events, stored; by device and event id. Where the store does not serve, they stay in the events."""
+        found: dict[tuple[str, str], tuple[str, Lifted]] = {}
+        for message in messages:
+            if self._pictures is None or PICTURE not in message.payload:
+                continue
+            try:
+                topic, content = parse(message.topic), envelope.decode(message.payload)
+                picture = lift(content.id, content.data) if topic.kind == "event" else None
+                if picture is not None:
+                    found[topic.device, content.id] = await self._pictures.store(picture), picture
+            except (WireError, Transient) as e:
+                log.warning("the picture of an event stays in it", extra={"cause": str(e)[:300]})
+        return found
+
     def _store(self, messages: Sequence[Incoming]) -> list[tuple[str, Response]]:
         """Write the batch in one transaction; where the database refuses a row, one by one without the bad one."""
         try:
@@ -127,7 +161,7 @@ class Ingest:
         return [answer for message in messages for answer in self._store([message])]
 
     def _write(self, messages: Sequence[Incoming]) -> list[tuple[str, Response]]:
-        batch = _Batch(self._clock.wall())
+        batch = _Batch(self._clock.wall(), lifted=self._lifted)
         for message in messages:
             self._read(message, batch)
         with self._database.write(alone=False) as session:
@@ -135,11 +169,14 @@ class Ingest:
             self._write_devices(session, batch, known)
             rows = [row for row in batch.events if row["device"] in known]
             new = insert_ignoring(session, EventRow, rows)
+            insert_ignoring(session, PictureRow, [row for row in batch.pictures if row["device"] in known])
             session.add_all(HealthRow(**row) for row in batch.health if row["device"] in known)
             self._write_run(session, batch, known)
             answers = [self._write_response(session, *response) for response in batch.responses]
         stored_at = self._clock.wall()
         self.counters.lags.add(stored_at - at for at in batch.stamps)
+        if self._pictures is not None:
+            self._pictures.grown({row["device"] for row in batch.pictures})
         self.counters.stored_events += new
         self.counters.repeated_events += len(rows) - new
         return [answer for answer in answers if answer is not None]
@@ -290,6 +327,11 @@ def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
     if not is_name(topic.tail) or event.camera != topic.tail:
         raise Malformed(f"event of camera {event.camera!r} on the topic of {topic.tail!r}")
     batch.device(topic.device)["last_seen_at"] = batch.received_at
+    body = content.data
+    if (stored := batch.lifted.get((topic.device, content.id))) is not None:
+        digest, picture = stored
+        body = {**body, "picture": picture.left}
+        batch.pictures.append(_picture(topic, content.id, event, batch.received_at, digest, picture))
     batch.events.append(
         {
             "id": content.id,
@@ -298,11 +340,30 @@ def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
             "frame_seq": _in_range(event.frame_seq, "frame_seq"),
             "at": content.at,
             "received_at": batch.received_at,
-            "body": content.data,
+            "body": body,
             "workflow": event.workflow if is_digest(event.workflow) else "",
             "kind": "sink" if event.step else "result",
         }
     )
+
+
+def _picture(
+    topic: Parsed, event_id: str, event: Event, received_at: float, digest: str, picture: Lifted
+) -> dict[str, Any]:
+    return {
+        "device": topic.device,
+        "id": event_id,
+        "camera": topic.tail,
+        "kind": "event",
+        "media_type": "image/jpeg",
+        "taken_wall": event.frame_wall,
+        "width": picture.width,
+        "height": picture.height,
+        "size_bytes": len(picture.content),
+        "digest": digest,
+        "received_at": received_at,
+        "about": picture.about,
+    }
 
 
 def _response(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:

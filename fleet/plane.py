@@ -42,6 +42,8 @@ from fleet.lease import Leadership
 from fleet.link import Link
 from fleet.mosquitto import Tls
 from fleet.objects import Objects, open_objects
+from fleet.parts import Parts
+from fleet.pictures import Pictures
 from fleet.references import resolve
 from fleet.registry import Registry
 from fleet.replicas import Alone, Replica
@@ -123,6 +125,11 @@ class Plane:
         self.devices = Devices(self.database, self.clock, self.ids, self.certificates)
         self.benchmarks = Benchmarks(self.database)
         self.clips = Clips(self.database, self.objects, self.clock, config.limits.clips_bytes)
+        limits = config.limits
+        self.pictures = Pictures(
+            self.database, self.objects, self.clock, limits.pictures_bytes, limits.pictures_total_bytes
+        )
+        self.parts = Parts(data.parts)
         self.registry = Registry(
             self.database, self.objects, checker, self.clock, config.limits, data.uploads
         )
@@ -157,7 +164,7 @@ class Plane:
         self.commands = Commands(
             self.fleet, self.database, self.signer, self.clock, self.ids, self._publish_expiring
         )
-        self.ingest = Ingest(self.fleet, self.database, self.clock, self._answered)
+        self.ingest = Ingest(self.fleet, self.database, self.clock, self._answered, self.pictures)
 
     def _make_broker(self, data: DataDir, config: Config) -> None:
         """The broker, the connection to it, and what only one replica does."""
@@ -263,6 +270,7 @@ class Plane:
         await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
         gone += await self.clips.forget_old(limits.events_days)
+        gone += await self.pictures.forget_all(limits.pictures_days)
         await self.upkeep.forget_old(limits.diagnostics_days)
         await self.refresh_trust()
         renewed = await self.desired.renew()
@@ -288,12 +296,21 @@ class Plane:
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(SILENCE_S)
+            await self._trim_pictures()
             if not self.replica.leads:
                 continue
             try:
                 await asyncio.to_thread(self.upkeep.mark_silent)
             except Exception:
                 log.exception("silent devices are looked for later")
+
+    async def _trim_pictures(self) -> None:
+        """Each for what it has taken in."""
+        try:
+            await self.pictures.trim()
+            await asyncio.to_thread(self.parts.forget_old)
+        except Exception:
+            log.exception("too many pictures are kept for now")
 
     async def refresh_trust(self) -> set[str]:
         """Bring trust metadata up to date; the roles that wait for signatures."""

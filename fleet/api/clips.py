@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from fleet import shapes
-from fleet.api import paging, views
-from fleet.api.context import AskingDevice, DeviceName, DeviceViewer, PlaneDep, bounded_body
+from fleet.api import paging, parts, views
+from fleet.api.context import AskingDevice, DeviceName, DeviceViewer, PlaneDep
 from fleet.api.description import DEVICE, file_of
 from fleet.api.route import Route
 from fleet.clips import About
@@ -25,7 +25,12 @@ Pixels = Annotated[int, Query(ge=1, le=16384)]
 LATEST = (1e14, "g")
 
 
-@uploads.put("/device/clips/{clip_id}", status_code=204, openapi_extra={**DEVICE, **file_of("video/webm")})
+@uploads.put(
+    "/device/clips/{clip_id}",
+    status_code=204,
+    openapi_extra={**DEVICE, **file_of("video/webm"), **parts.HEADER},
+    responses=parts.INCOMPLETE,
+)
 async def upload_clip(
     request: Request,
     clip_id: ClipId,
@@ -38,8 +43,13 @@ async def upload_clip(
     width: Pixels,
     height: Pixels,
 ) -> Response:
-    """Keep a film; one that is there already stays as it is."""
-    content = await bounded_body(request, plane.config.limits.clip_bytes)
+    """Keep a film, whole or in parts; one that is there already stays as it is."""
+    key = f"clip-{clip_id}"
+    content = await parts.upload(request, plane, device, key, plane.config.limits.clip_bytes)
+    if content is None:
+        if await asyncio.to_thread(plane.clips.find, device, clip_id) is None:
+            return parts.so_far(plane, device, key)
+        return Response(status_code=204)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
     about = About(camera, media_type, from_wall, to_wall, frames, width, height)
     await plane.clips.keep(device, clip_id, about, content)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fleet import shapes
 from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
+from fleet.picture_rows import PictureRow
 from fleet.rollout import decision
 from fleet.rollout.board import Line
 from fleet.rollout.desk import Preview
@@ -59,6 +60,24 @@ def device_detail(row: Device) -> shapes.DeviceDetail:
         "reported_at": row.reported_at,
         "health": row.health,
         "health_at": row.health_at,
+    }
+
+
+def picture(row: PictureRow, workflow_names: Mapping[str, str]) -> shapes.PictureView:
+    workflow = str(row.about.get("workflow", ""))
+    return {
+        "id": row.id,
+        "device": row.device,
+        "camera": row.camera,
+        "source": row.kind,
+        "workflow": workflow_names.get(workflow, workflow),
+        "media_type": row.media_type,
+        "taken_wall": row.taken_wall,
+        "received_at": row.received_at,
+        "width": row.width,
+        "height": row.height,
+        "size_bytes": row.size_bytes,
+        "about": row.about,
     }
 
 

@@ -76,6 +76,30 @@ class RemoteEvents:
         """Every event of a filter as a file; `format`, `column`."""
         return self._streamed("/events/export", params=_asked({**conditions, **options}), timeout=SILENT_S)
 
+    def pictures(
+        self, conditions: Conditions, source: str | None = None, most: int | None = None
+    ) -> Iterator[shapes.PictureView]:
+        """Pictures of a filter, newest first; `source` is event or sample."""
+        params = {**_asked({**conditions, "source": source}), "limit": min(PAGE, most or PAGE)}
+        while True:
+            page = self._call("GET", "/pictures", params=params)
+            for picture in page["items"]:
+                yield picture
+                most = most - 1 if most is not None else None
+                if most == 0:
+                    return
+            if page["next"] is None:
+                return
+            params["cursor"] = page["next"]
+
+    def picture(self, device: str, picture: str) -> bytes:
+        """The bytes of a picture; that it was looked at is recorded."""
+        return b"".join(self._streamed(f"/devices/{device}/pictures/{picture}"))
+
+    def data_set(self, conditions: Conditions, **options: Any) -> Iterator[bytes]:
+        """Pictures as a COCO data set, a tar; `source`, `most`."""
+        return self._streamed("/pictures/export", params=_asked({**conditions, **options}), timeout=SILENT_S)
+
     def _messages(self, conditions: Conditions, after: str) -> Iterator[_Message]:
         params = _asked({**conditions, "cursor": after})
         message, rest = _Message(), b""

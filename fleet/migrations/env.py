@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import create_engine, func, select
 
+from fleet import picture_rows as _pictures  # noqa: F401
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.db import MIGRATION_LOCK
 from fleet.rollout import tables as _rollouts  # noqa: F401

@@ -18,6 +18,7 @@ from fleet.shapes.devices import (
     EventView,
     HealthPoint,
     LabelsView,
+    PictureView,
     SecretView,
     SelectionView,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "Page",
     "PartChange",
     "PartsDiff",
+    "PictureView",
     "PlaneHealth",
     "ProblemDocument",
     "ProblemPlace",

@@ -112,6 +112,24 @@ class ClipView(TypedDict):
     received_at: float
 
 
+class PictureView(TypedDict):
+    """A picture of a camera. `source`: `event` (the event has the same id) or `sample`. `taken_wall` is on the device's clock; `about` is
+    a `wire.picture.About`: provenance, and what the model found as labels."""
+
+    id: str
+    device: str
+    camera: str
+    source: str
+    workflow: str
+    media_type: str
+    taken_wall: float
+    received_at: float
+    width: int
+    height: int
+    size_bytes: int
+    about: dict[str, Any]
+
+
 class HealthPoint(TypedDict):
     """Figures of one health message."""
 

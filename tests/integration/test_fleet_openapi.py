@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.integration.fleet_stand import Stand, package
+from wire.picture import MEDIA_TYPE
 
 pytestmark = [
     pytest.mark.usefixtures("mosquitto"),
@@ -32,7 +33,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-schemathesis.serializer.alias(["video/webm"], "application/octet-stream")
+schemathesis.serializer.alias(["video/webm", MEDIA_TYPE], "application/octet-stream")
 SHORT_S = 40.0
 LONG_EXAMPLES = 60
 

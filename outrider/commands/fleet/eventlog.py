@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
+import tarfile
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FORMATS = {"jsonl": "events.jsonl", "csv": "events.csv"}
+COCO = "coco"
+TAR_BYTES = 1024 * 1024
 
 
 def configure(commands: Commands) -> None:
@@ -31,8 +36,12 @@ def configure(commands: Commands) -> None:
     _conditions(watched, times=False)
     taken = remote(nouns, "export", "every event of a filter, into files", _export)
     _conditions(taken)
-    taken.add_argument("--format", choices=[*FORMATS], default="jsonl")
+    taken.add_argument(
+        "--format", choices=[*FORMATS, COCO], default="jsonl", help="coco: pictures with labels"
+    )
     taken.add_argument("--to", metavar="DIR", required=True, help="a folder, or - for stdout")
+    taken.add_argument("--source", choices=["event", "sample"], help="which pictures; both without it")
+    taken.add_argument("--most", type=int, metavar="N", help="pictures, the newest ones; 5000 without it")
     taken.add_argument(
         "--column", action="append", metavar="PATH", help="of the CSV, e.g. outputs.count; repeat it"
     )
@@ -101,7 +110,10 @@ def _print(args: argparse.Namespace, event: EventView) -> None:
 
 
 def _export(args: argparse.Namespace, client: Client) -> int:
-    chunks = client.fleet_events.export(conditions(args), format=args.format, column=args.column)
+    if args.format == COCO:
+        chunks = client.fleet_events.data_set(conditions(args), source=args.source, most=args.most)
+    else:
+        chunks = client.fleet_events.export(conditions(args), format=args.format, column=args.column)
     if args.to == "-":
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)
@@ -109,6 +121,9 @@ def _export(args: argparse.Namespace, client: Client) -> int:
         return 0
     folder = Path(args.to)
     folder.mkdir(parents=True, exist_ok=True)
+    if args.format == COCO:
+        print(f"{folder}: {_unpack(chunks, folder)} pictures with {folder / 'annotations.json'}")
+        return 0
     path = folder / FORMATS[args.format]
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
@@ -116,3 +131,40 @@ def _export(args: argparse.Namespace, client: Client) -> int:
     part.replace(path)
     print(f"{path}: {size_bytes} bytes")
     return 0
+
+
+def _unpack(chunks: Iterator[bytes], folder: Path) -> int:
+    """Unpack a data set as it comes; how many pictures. Only plain files below the folder are taken."""
+    count = 0
+    with tarfile.open(fileobj=io.BufferedReader(_Stream(chunks), TAR_BYTES), mode="r|") as tar:
+        for member in tar:
+            parts = Path(member.name).parts
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None or ".." in parts or Path(member.name).is_absolute():
+                continue
+            path = folder.joinpath(*parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
+            count += len(parts) > 1
+    return count
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = chunk
+        count = min(len(into), len(self._rest))
+        into[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count

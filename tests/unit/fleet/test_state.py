@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
+from fleet import picture_rows as _pictures  # noqa: F401
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
 from fleet.access.grants import Grant, Role
 from fleet.api.device import parse_range
