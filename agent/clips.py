@@ -1,13 +1,11 @@
-"""Clips of the cameras on this device: bounded in bytes, the oldest give way; those that may go to the fleet are uploaded.
+"""Clips of the cameras on this device: bounded in bytes, the oldest give way; those that may go to the fleet wait to be uploaded.
 
 Each is a film and a small document beside it, so that what is kept and what waits survives a restart.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
 import re
 import shutil
@@ -15,25 +13,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import httpx
-
-from agent.backoff import Backoff
-from agent.download import bearer
 from agent.errors import Degraded
 from agent.files import write_atomic
+from agent.uploads import Parcel
 from wire import local
 from wire.reasons import Reason
-from wire.redact import redact
-
-log = logging.getLogger(__name__)
 
 ID = re.compile(r"[0-9a-f]{32}")
 SUFFIX = {"video/webm": ".webm"}
-CHUNK_BYTES = 256 * 1024
-IDLE_S = 60.0
-UPLOAD_TIMEOUT_S = 60.0
-REFUSED_CODES = frozenset({400, 403, 404, 409, 411, 413, 415, 422})
-"""Answers after which the same upload will not be taken either."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +41,7 @@ class Clip:
 
 
 class ClipStore:
-    """The folder. `adopt` and `mark` may block for the time of a few megabytes; the rest answers at once."""
+    """The folder. `adopt` and `settle` may block for the time of a few megabytes; the rest answers at once."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
@@ -78,9 +65,15 @@ class ClipStore:
     def path(self, clip: Clip) -> Path:
         return self._folder / f"{clip.id}{SUFFIX.get(clip.media_type, '.bin')}"
 
-    def waiting(self) -> Clip | None:
+    def next(self) -> Parcel | None:
         """The oldest that is to be uploaded."""
-        return next((clip for clip in self.all() if clip.upload == "waits"), None)
+        clip = next((clip for clip in self.all() if clip.upload == "waits"), None)
+        if clip is None:
+            return None
+        fields = ("camera", "from_wall", "to_wall", "frames", "width", "height")
+        about = tuple((name, getattr(clip, name)) for name in fields)
+        path = self.path(clip)
+        return Parcel(clip.id, clip.camera, f"clips/{clip.id}", path, clip.bytes, clip.media_type, about)
 
     def adopt(self, camera: str, taken: local.ClipTaken) -> Clip:
         """Take over the file a pipeline has written.
@@ -123,10 +116,10 @@ class ClipStore:
             self.on_waiting()
         return clip
 
-    def mark(self, clip: Clip, upload: str) -> None:
+    def settle(self, parcel: Parcel, outcome: str) -> None:
         """:raises OSError: it cannot be written"""
-        if clip.id in self._clips:
-            self._write(replace(clip, upload=upload))
+        if (clip := self._clips.get(parcel.id)) is not None:
+            self._write(replace(clip, upload=outcome))
 
     def _write(self, clip: Clip) -> None:
         self._clips[clip.id] = clip
@@ -167,73 +160,3 @@ class ClipStore:
         for path in self._folder.iterdir():
             if path.suffix != ".json" and path.name not in known:
                 path.unlink(missing_ok=True)
-
-
-class Uploads:
-    """`run` sends what waits to the control plane, one after the other, for ever."""
-
-    def __init__(
-        self,
-        store: ClipStore,
-        client: httpx.AsyncClient,
-        url: str,
-        token: str,
-        backoff: Callable[[], Backoff],
-    ) -> None:
-        self._store = store
-        self._client = client
-        self._address = f"{url.rstrip('/')}/api/v1/device/clips"
-        self._token = token
-        self._backoff = backoff
-        self._wake = asyncio.Event()
-        store.on_waiting = self._wake.set
-
-    async def run(self) -> None:
-        backoff = self._backoff()
-        while True:
-            clip = self._store.waiting()
-            if clip is None:
-                self._wake.clear()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), IDLE_S)
-                except asyncio.TimeoutError:
-                    pass
-                continue
-            try:
-                await self._send(clip)
-                backoff = self._backoff()
-            except (httpx.HTTPError, OSError) as e:
-                delay_s = backoff.next_s()
-                why = redact(str(e) or type(e).__name__)
-                log.warning(
-                    "clip cannot be uploaded",
-                    extra={"clip": clip.id, "cause": why, "retry_s": round(delay_s, 1)},
-                )
-                await asyncio.sleep(delay_s)
-
-    async def _send(self, clip: Clip) -> None:
-        """:raises httpx.HTTPError, OSError: it may be tried again"""
-        path = self._store.path(clip)
-        if not path.is_file():
-            self._store.mark(clip, "refused")
-            return
-        about: dict[str, str | float] = {
-            "camera": clip.camera,
-            "from_wall": clip.from_wall,
-            "to_wall": clip.to_wall,
-            "frames": clip.frames,
-        }
-        answer = await self._client.put(
-            f"{self._address}/{clip.id}",
-            params={**about, "width": clip.width, "height": clip.height},
-            content=await asyncio.to_thread(path.read_bytes),
-            headers={**bearer(self._token), "Content-Type": clip.media_type},
-            timeout=UPLOAD_TIMEOUT_S,
-        )
-        if answer.status_code in REFUSED_CODES:
-            log.error("clip is refused", extra={"clip": clip.id, "status": answer.status_code})
-            await asyncio.to_thread(self._store.mark, clip, "refused")
-            return
-        answer.raise_for_status()
-        await asyncio.to_thread(self._store.mark, clip, "done")
-        log.info("clip uploaded", extra={"clip": clip.id, "camera": clip.camera, "bytes": clip.bytes})

@@ -15,7 +15,6 @@ from agent.admission import LiveAdmission
 from agent.backoff import Backoff
 from agent.bench import Bench
 from agent.child import Launcher, ModuleLauncher
-from agent.clips import ClipStore, Uploads
 from agent.clock import Clock, unique_id
 from agent.commands import Commands
 from agent.config import Config
@@ -24,7 +23,7 @@ from agent.diagnostics import Diagnostics
 from agent.doctor.examination import report
 from agent.download import Downloader, HttpMetadata
 from agent.farewell import Farewell
-from agent.filming import Filming
+from agent.filming import Filming, open_filming
 from agent.health.host import HostFigures
 from agent.health.nvidia import Gpus, best_capability
 from agent.health.report import HealthReport
@@ -60,6 +59,7 @@ from agent.update.slots import Slots
 from agent.update.updater import Updater
 from agent.update.wishes import Deadlines
 from agent.uplink import Uplink
+from agent.uploads import Uploads
 from agent.vault import Vault
 from agent.vouch import TrustedFetcher, Vouch
 from wire import local
@@ -170,13 +170,16 @@ def compose(
     )
     figures = _figures(config, clock, messages, work, lambda: uplink.settling)
     requests = Requests(work.device, work.updater, work.twin, figures.health, messages.out, clock, version())
-    filming = Filming(work.device, ClipStore(config.state_dir / "clips", config.limits.clips_bytes))
+    filming = open_filming(work.device, config, clock)
     uploads = Uploads(
-        filming.store,
+        (filming.store, filming.samples),
         network.client,
         identity.url,
         identity.api_token,
         lambda: Backoff(1.0, 60.0, random.random),
+        clock,
+        config.limits.upload_max_bytes_s,
+        filming.may_leave,
     )
     farewell = Farewell(
         config, identity.device, clock, lambda: messages.outbox.count(Kind.RESPONSE), stop, asyncio.sleep

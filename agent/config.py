@@ -31,7 +31,7 @@ MAX_RUN_DIR_BYTES = 80
 @dataclass(frozen=True)
 class Limits:
     """Every limit, with its unit in the name. `restarts`: of one child in `restarts_window_s`; one that ends more often is
-    started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `fetch_max_bytes_s` 0 is no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
+    started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `fetch_max_bytes_s` and `upload_max_bytes_s` 0 are no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
 
     outbox_bytes: int = 256 * 1024 * 1024
     clips_bytes: int = 256 * 1024 * 1024
@@ -43,6 +43,7 @@ class Limits:
     store_bytes: int = 0
     fetch_deadline_s: float = 86400.0
     fetch_max_bytes_s: int = 0
+    upload_max_bytes_s: int = 0
     fetch_min_bytes_s: int = 1024
     fetch_slow_s: float = 60.0
     trust_refresh_s: float = 21600.0

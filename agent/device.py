@@ -62,7 +62,7 @@ class Device:
         self.pipelines: dict[str, PipelineUnit] = {}
         self.supervisor = Supervisor(clock, self._tick)
         self.on_change: Callable[[], None] = lambda: None
-        self.on_clip: Callable[[str, local.ClipTaken], None] = lambda _camera, _taken: None
+        self.on_taken: Callable[[local.CameraSource, local.Taken], None] = lambda _camera, _taken: None
         self.on_tick: Callable[[float], None] = lambda _at_mono: None
         self._config = config
         self._store = store
@@ -138,10 +138,17 @@ class Device:
             state_dir=self._config.state_dir,
         )
         unit.on_change = self._changed
-        unit.on_clip = lambda camera, taken: self.on_clip(camera, taken)
+        unit.on_taken = lambda camera, taken: self._taken(unit, camera, taken)
         unit.keeper = self._keeper(unit)
         self.supervisor.add(unit.keeper)
         return unit
+
+    def _taken(self, unit: PipelineUnit, camera: local.CameraSource, taken: local.Taken) -> None:
+        """What a candidate takes for re-training does not count: its policy is not in force yet."""
+        if isinstance(taken, local.SampleTaken) and self.pipelines.get(unit.spec.name) is not unit:
+            Path(taken.path).unlink(missing_ok=True)
+            return
+        self.on_taken(camera, taken)
 
     async def end(self, *units: EngineUnit | PipelineUnit) -> None:
         """End units for good, together."""

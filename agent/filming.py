@@ -1,4 +1,4 @@
-"""Clips on request and with events: what a pipeline has written comes into the store of clips."""
+"""Clips on request and with events, samples for re-training: what a pipeline has written comes into its store."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import logging
 from typing import Any
 
 from agent.clips import Clip, ClipStore
+from agent.clock import Clock
+from agent.config import Config
 from agent.device import Device
 from agent.errors import AgentError, Degraded, Refused
+from agent.samples import SampleStore
 from wire import local
 from wire.reasons import Reason
 
@@ -21,11 +24,17 @@ MAX_S = 120.0
 class Filming:
     """For the loop's thread."""
 
-    def __init__(self, device: Device, store: ClipStore) -> None:
+    def __init__(self, device: Device, store: ClipStore, samples: SampleStore) -> None:
         self._device = device
         self.store = store
+        self.samples = samples
         self._under_way: set[asyncio.Task[None]] = set()
-        device.on_clip = self._of_event
+        device.on_taken = self._taken
+
+    def may_leave(self, camera: str) -> bool | None:
+        """Whether pictures of a camera may reach the fleet, by its policy as it is now; None where there is no such camera."""
+        unit = self._device.pipeline_of(camera)
+        return None if unit is None else unit.spec.camera.care.privacy.pictures == "fleet"
 
     async def take(self, camera: str, seconds: float, *, purpose: str = "device") -> Clip:
         """The last seconds of a camera.
@@ -52,10 +61,21 @@ class Filming:
         clip = await self.take(camera, seconds_of(arguments.get("seconds", DEFAULT_S)), purpose="fleet")
         return {"clip": clip.id, "bytes": clip.bytes, "frames": clip.frames, "media_type": clip.media_type}
 
-    def _of_event(self, camera: str, taken: local.ClipTaken) -> None:
-        task = asyncio.get_running_loop().create_task(self._keep(camera, taken))
+    def _taken(self, camera: local.CameraSource, taken: local.Taken) -> None:
+        work = (
+            self._keep(camera.name, taken)
+            if isinstance(taken, local.ClipTaken)
+            else self._sample(camera, taken)
+        )
+        task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    async def _sample(self, camera: local.CameraSource, taken: local.SampleTaken) -> None:
+        try:
+            await asyncio.to_thread(self.samples.adopt, camera.name, camera.care.sampling, taken)
+        except OSError as e:
+            log.warning("a sample is lost", extra={"camera": camera.name, "cause": str(e)})
 
     async def _keep(self, camera: str, taken: local.ClipTaken) -> None:
         try:
@@ -65,6 +85,12 @@ class Filming:
                 "an event goes without its clip",
                 extra={"camera": camera, "clip": taken.rid, "reason": e.reason.value, "cause": str(e)},
             )
+
+
+def open_filming(device: Device, config: Config, clock: Clock) -> Filming:
+    """With what the state directory holds."""
+    clips = ClipStore(config.state_dir / "clips", config.limits.clips_bytes)
+    return Filming(device, clips, SampleStore(config.state_dir / "samples", clock))
 
 
 def seconds_of(value: object) -> float:

@@ -73,7 +73,7 @@ class PipelineUnit:
         self.swap: SwapFigures | None = None
         self.compared: local.Compared | None = None
         self.on_change: Callable[[], None] = lambda: None
-        self.on_clip: Callable[[str, local.ClipTaken], None] = lambda _camera, _taken: None
+        self.on_taken: Callable[[local.CameraSource, local.Taken], None] = lambda _camera, _taken: None
         self._bind = bind
         self._run_dir = run_dir
         self._state_dir = state_dir
@@ -134,11 +134,12 @@ class PipelineUnit:
             self.compared = message
         elif isinstance(message, local.SnapshotTaken):
             _settle(self._snapshots.pop(message.rid, None), message)
-        elif isinstance(message, local.ClipTaken):
-            if (asked := self._clips.pop(message.rid, None)) is not None:
+        elif isinstance(message, (local.ClipTaken, local.SampleTaken)):
+            asked = self._clips.pop(message.rid, None)
+            if asked is not None and isinstance(message, local.ClipTaken):
                 _settle(asked, message)
             else:
-                self.on_clip(self.spec.camera.name, message)
+                self.on_taken(self.spec.camera, message)
 
     def ended(self, cause: Reason) -> None:
         if self.camera.reason == Reason.CAMERA_HUNG.value:

@@ -156,6 +156,41 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Pictures of the camera for re-training, each with what its models found. Only where `privacy.pictures` is `fleet`.
+
+    `every_s`: one in about so long, at random times; 0 takes none. `uncertain`: two scores; a frame with a detection between them is taken,
+    `min_gap_s` after the last one at the earliest. A day (UTC) at most `per_day` pictures are taken and `upload_bytes_day` sent; what
+    waits takes `disk_bytes`, the oldest give way. `width_px`: wider ones are made smaller.
+    """
+
+    every_s: float = 0.0
+    uncertain: list[float] = field(default_factory=list)
+    min_gap_s: float = 30.0
+    per_day: int = 200
+    upload_bytes_day: int = 32 * 1024 * 1024
+    disk_bytes: int = 64 * 1024 * 1024
+    width_px: int = 1280
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is taken."""
+        return self.every_s > 0 or bool(self.uncertain)
+
+    def __post_init__(self) -> None:
+        _within(self.every_s, "every_s", 0.0, 7 * 86400.0)
+        _within(self.min_gap_s, "min_gap_s", 0.0, 86400.0)
+        _within(self.per_day, "per_day", 1, 100_000)
+        _within(self.upload_bytes_day, "upload_bytes_day", 65536, 2**40)
+        _within(self.disk_bytes, "disk_bytes", 1024 * 1024, 2**40)
+        _within(self.width_px, "width_px", 64, 4096)
+        for score in self.uncertain:
+            _within(score, "uncertain", 0.0, 1.0)
+        if self.uncertain and (len(self.uncertain) != 2 or self.uncertain[0] >= self.uncertain[1]):
+            raise ValueError(f"uncertain is {self.uncertain!r}; a lower and a higher score are expected")
+
+
+@dataclass(frozen=True)
 class Care:
     """All of the above for one camera. `shed`: whether its rate may be lowered when the device is under stress."""
 
@@ -165,3 +200,4 @@ class Care:
     privacy: Privacy = field(default_factory=Privacy)
     shed: bool = True
     clips: Clips = field(default_factory=Clips)
+    sampling: Sampling = field(default_factory=Sampling)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from wire import dsse, source, windows
-from wire.camera import ActiveHours, Care, Clips, Deadlines, PictureChecks, Privacy
+from wire.camera import ActiveHours, Care, Clips, Deadlines, PictureChecks, Privacy, Sampling
 from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
 from wire.names import Digest, Name
@@ -30,8 +30,8 @@ class Camera(Doc):
     `source`: `rtsp://…`, `http://…`, a device number or `/dev/video…`, or a path of a video file. `pace`: `live` plays a file
     at its own frame rate and drops what comes too late; `file` takes every frame as fast as it can; the default is
     `live` for everything but files, and `realtime` for files: every frame, at the file's own rate. `fps` limits the rate
-    at which frames are worked on; 0 is no limit. `deadlines`, `checks`, `hours`, `privacy`, `shed` and `clips` are those of
-    `wire.camera`.
+    at which frames are worked on; 0 is no limit. `deadlines`, `checks`, `hours`, `privacy`, `shed`, `clips` and
+    `sampling` are those of `wire.camera`.
     """
 
     source: str = Field(min_length=1, max_length=2048)
@@ -45,11 +45,14 @@ class Camera(Doc):
     privacy: Privacy = Field(default_factory=Privacy)
     shed: bool = True
     clips: Clips = Field(default_factory=Clips)
+    sampling: Sampling = Field(default_factory=Sampling)
 
     @property
     def care(self) -> Care:
         """How it is watched, as its pipeline takes it."""
-        return Care(self.deadlines, self.checks, self.hours, self.privacy, self.shed, self.clips)
+        return Care(
+            self.deadlines, self.checks, self.hours, self.privacy, self.shed, self.clips, self.sampling
+        )
 
 
 class EngineOptions(Doc):
@@ -153,6 +156,16 @@ def problems(desired: Desired) -> list[Problem]:
     for name, camera in desired.cameras.items():
         if faces := camera.privacy.faces:
             found += _reference(f"cameras.{name}.privacy.faces", faces, desired.models, "model")
+        if camera.sampling.on and camera.privacy.pictures != "fleet":
+            found.append(
+                Problem(
+                    f"cameras.{name}.sampling",
+                    Reason.PICTURE_WITHHELD,
+                    f"takes pictures for the fleet, and privacy.pictures is {camera.privacy.pictures!r}",
+                    expected="privacy.pictures fleet, or no sampling",
+                    remedy="a picture leaves a device only under a policy that says so",
+                )
+            )
     taken: dict[str, str] = {}
     for name, pipeline in desired.pipelines.items():
         at = f"pipelines.{name}"

@@ -26,6 +26,7 @@ from runtime.pipeline.events import Held
 from runtime.pipeline.loop import ANSWER_DEADLINE_S, PipelineLoop
 from runtime.pipeline.privacy import veil_of
 from runtime.pipeline.recorder import Recorder
+from runtime.pipeline.sampler import Sampler
 from runtime.pipeline.uplink import Provenance
 from runtime.sinks.desk import Desk
 from runtime.sinks.pictures import Pictures
@@ -93,6 +94,14 @@ def work(link: Link, termination: Termination) -> int:
         start.run_dir,
         camera.care.privacy,
         recorder,
+        Sampler(
+            camera.name,
+            start.pipeline,
+            camera.care.sampling,
+            camera.care.privacy,
+            start.run_dir,
+            time.monotonic(),
+        ),
     )
     link.send(local.PipelineUp(os.getpid()))
     loop = PipelineLoop(

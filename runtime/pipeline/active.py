@@ -60,6 +60,21 @@ class Active:
         return {model_id: model.name for model_id, model in self.models.items()}
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """Where results come from."""
+        return {
+            "revision": self.binding.revision,
+            "workflow": self.binding.workflow_digest,
+            "models": self.digests,
+            "model_names": self.names,
+        }
+
+    @property
+    def faces(self) -> ModelBinding | None:
+        """The model that finds what the policy hides."""
+        return self.binding.models.get(local.FACES)
+
+    @property
     def attached(self) -> bool:
         """Whether every engine can be asked."""
         return all(engine.attached for engine in self.engines.values())

@@ -12,6 +12,7 @@ from runtime.pipeline.active import Active
 from runtime.pipeline.faces import Finder
 from runtime.pipeline.privacy import check
 from runtime.pipeline.recorder import Recorder
+from runtime.pipeline.sampler import Sampler
 from runtime.pipeline.snapshot import Seen, write
 from wire import local
 from wire.camera import Clips, Privacy
@@ -39,6 +40,7 @@ class Chores:
         run_dir: str,
         privacy: Privacy | None = None,
         recorder: Recorder | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self._activate = activate
         self._run_dir = run_dir
@@ -50,6 +52,9 @@ class Chores:
         self._finder = Finder()
         self._recorder = recorder or Recorder(Clips(), self._privacy, run_dir)
         self._recorder.tell = lambda message: self._finish((message, None))
+        self._sampler = sampler
+        if sampler is not None:
+            sampler.tell = self._recorder.tell
         threading.Thread(target=self._work, name="chores", daemon=True).start()
 
     def fileno(self) -> int:
@@ -76,6 +81,8 @@ class Chores:
         """The newest frame with a result."""
         self._seen = seen
         self._recorder.see(seen)
+        if self._sampler is not None:
+            self._sampler.see(seen)
 
     def clip(self, message: local.TakeClip) -> None:
         self._recorder.take(message)

@@ -200,9 +200,8 @@ class PipelineLoop:
         self._note_swap(done, done_mono)
         self._last_result_frame = done.frame.seq
         raw = outcome.outputs[0] if outcome.outputs else {}
-        self._chores.see(
-            Seen(done.frame, raw, outcome.predictions, done.active.binding.models.get(local.FACES))
-        )
+        active = done.active
+        self._chores.see(Seen(done.frame, raw, outcome.predictions, active.faces, active.origin))
         outputs = to_json(raw)
         self._summary = _short(outputs)
         if done.active.policy.wants(outputs, done_mono):

@@ -16,14 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from runtime.errors import Degraded, RuntimeFault
 from runtime.pipeline import film
 from runtime.pipeline.faces import Finder
-from runtime.pipeline.privacy import check, hide
+from runtime.pipeline.privacy import check
 from runtime.pipeline.ring import Ring, Still
 from runtime.pipeline.snapshot import Seen
+from runtime.pipeline.still import encode
 from wire import local
 from wire.camera import Clips, Privacy
 from wire.reasons import Reason
@@ -132,20 +131,13 @@ class Recorder:
 
     def _keep(self, seen: Seen) -> None:
         try:
-            faces = self._finder.find(seen.frame.image, seen.faces) if self._privacy.faces else None
-            image = hide(seen.frame.image, self._privacy, seen.predictions, faces=faces)
+            still = encode(seen, self._privacy, self._finder, self._clips.width_px, JPEG_QUALITY)
         except RuntimeFault as e:
             # It fails closed: what must be hidden and cannot be is not kept at all.
             self._withheld = str(e)
             return
         self._withheld = ""
-        height, width = image.shape[:2]
-        if width > self._clips.width_px:
-            size_wh = (self._clips.width_px, max(2, round(height * self._clips.width_px / width)))
-            image = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-        done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        if done:
-            self._ring.add(Still(seen.frame.captured_mono, seen.frame.captured_wall, encoded.tobytes()))
+        self._ring.add(Still(seen.frame.captured_mono, seen.frame.captured_wall, still.jpeg))
 
     def _due(self) -> list[Order]:
         at_mono = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ JPEG_QUALITY = 85
 @dataclass(frozen=True)
 class Seen:
     """A frame and what its workflow gave: `outputs` by name, `predictions` of its models by step. `faces`: the model that finds
-    what is to be hidden beside that."""
+    what is to be hidden beside that. `origin`: revision, workflow and models, as events tell them."""
 
     frame: Frame
     outputs: Mapping[str, Any]
     predictions: Mapping[str, Result]
     faces: ModelBinding | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def picture(self) -> Image:
         """The picture the workflow drew where it drew one, else the frame with the detections that it put out."""

@@ -34,12 +34,9 @@ class Provenance:
         return {
             "camera": self._start.camera.name,
             "pipeline": self._start.pipeline,
-            "revision": active.binding.revision,
             "frame_seq": frame.seq,
             "frame_wall": round(frame.captured_wall, 4),
-            "workflow": active.binding.workflow_digest,
-            "models": active.digests,
-            "model_names": active.names,
+            **active.origin,
             "outputs": outputs,
             "errors": errors,
         }

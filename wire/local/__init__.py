@@ -48,11 +48,13 @@ from wire.local.pipeline import (
     PipelineUp,
     Prepared,
     Publication,
+    SampleTaken,
     Sight,
     SinkStats,
     SnapshotTaken,
     StepStats,
     Switched,
+    Taken,
 )
 
 __all__ = [
@@ -92,6 +94,7 @@ __all__ = [
     "Prepared",
     "Publication",
     "Relieve",
+    "SampleTaken",
     "Sight",
     "SinkStats",
     "SnapshotTaken",
@@ -101,6 +104,7 @@ __all__ = [
     "Switched",
     "TakeClip",
     "TakeSnapshot",
+    "Taken",
     "Unload",
     "decode",
     "encode",

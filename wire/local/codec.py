@@ -44,6 +44,7 @@ from wire.local.pipeline import (
     PipelineUp,
     Prepared,
     Publication,
+    SampleTaken,
     SnapshotTaken,
     Switched,
 )
@@ -76,6 +77,7 @@ Message: TypeAlias = (
     | Publication
     | PipelineStats
     | ClipTaken
+    | SampleTaken
     | SnapshotTaken
     | Load
     | Unload

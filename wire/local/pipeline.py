@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from wire.local.register import message
 
@@ -258,3 +258,15 @@ class ClipTaken:
     reason: str = ""
     purpose: str = "device"
     event: bool = False
+
+
+@message("sample-taken")
+@dataclass(frozen=True)
+class SampleTaken:
+    """A picture for re-training, packed as `wire.picture` has it; the file at `path` is the agent's from now on."""
+
+    rid: str
+    path: str
+
+
+Taken: TypeAlias = ClipTaken | SampleTaken
