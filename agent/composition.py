@@ -51,6 +51,7 @@ from agent.trust import Gate
 from agent.twin import Twin
 from agent.update.contact import Contact
 from agent.update.install import install
+from agent.update.installed import look, python_of
 from agent.update.journal import Journal
 from agent.update.live import Gates, LiveGround
 from agent.update.recorder import Recorder
@@ -163,7 +164,7 @@ def compose(
     """
     network = _network(config, identity, clock)
     messages = _messages(config, identity, clock)
-    work = _work(config, identity, clock, launcher or ModuleLauncher(), network, messages)
+    work = _work(config, identity, clock, environment, launcher or ModuleLauncher(), network, messages)
     gate = Gate(identity, clock, network.vouch.state_keys)
     bench = Bench(
         lambda: work.updater.status.running, work.store, config.state_dir / "engine-cache", config.run_dir
@@ -343,6 +344,7 @@ def _work(
     config: Config,
     identity: Identity,
     clock: Clock,
+    environment: Mapping[str, str],
     launcher: Launcher,
     network: Network,
     messages: Messages,
@@ -354,7 +356,11 @@ def _work(
     )
     device = Device(config, store, launcher, clock, messages.keep, vault)
     slots = Slots(config.state_dir)
-    releases = Releases(slots, journal, store, install)
+    release = slots.running_digest
+    base = python_of(environment)
+    releases = Releases(
+        slots, journal, store, install, lambda: look(base), version(), config.limits.free_space_bytes
+    )
     contact = Contact()
     fetcher = TrustedFetcher(network.vouch, network.downloader)
     gates = Gates(
@@ -368,7 +374,7 @@ def _work(
     )
     updater = Updater(journal, ground, slots, clock, deadlines, identity.device)
     network.downloader.trouble = network.vouch.trouble = updater.trouble
-    twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version())
+    twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version(), lambda: release)
     device.on_change = twin.changed
     recorder = Recorder(config.state_dir / "recorder", clock)
     updater.on_outcome = recorder.outcome

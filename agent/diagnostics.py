@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import io
-import json
 import logging
-import tarfile
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
 
-from agent import logs
+from agent import evidence, logs
 from agent.clock import Clock
 from agent.config import Config
 from agent.download import bearer
 from agent.errors import Refused, Transient
 from agent.identity import Identity
 from wire.reasons import Reason
-from wire.redact import redact
 
 log = logging.getLogger(__name__)
 
 LINES = 2000
 TAIL_BYTES = 180_000
 UPLOAD_S = 120.0
-MASK = "***"
-SECRET_WORDS = ("password", "token", "secret", "key", "sealed")
 
 Part = Callable[[], Any]
 """Gives a document of the bundle, at once or later."""
@@ -62,7 +56,8 @@ class Diagnostics:
         wanted = arguments.get("lines", 200)
         if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= LINES:
             raise Refused(Reason.INVALID_FIELD, f"lines {wanted!r} cannot be used; expected 1 to {LINES}")
-        lines = [self._clean(line) for line in logs.recent(wanted)]
+        secrets = self._secrets()
+        lines = [evidence.cleaned(line, secrets) for line in logs.recent(wanted)]
         while lines and sum(len(line.encode()) + 1 for line in lines) > TAIL_BYTES:
             del lines[0]
         return {"lines": lines}
@@ -94,7 +89,10 @@ class Diagnostics:
 
     async def bundle(self) -> bytes:
         """A `.tar.gz`."""
-        files: dict[str, str] = {"log.txt": "\n".join(logs.recent(LINES))}
+        parts: dict[str, Any] = {
+            "log.txt": "\n".join(logs.recent(LINES)),
+            **await asyncio.to_thread(evidence.on_disk, self._config.state_dir),
+        }
         documents: dict[str, Part] = {
             "agent.json": lambda: dataclasses.asdict(self._config),
             "identity.json": self._about,
@@ -103,38 +101,11 @@ class Diagnostics:
         for name, part in documents.items():
             try:
                 made = part()
-                document = await made if isinstance(made, Awaitable) else made
-                files[name] = json.dumps(_masked(document), indent=1, default=str)
+                parts[name] = await made if isinstance(made, Awaitable) else made
             except Exception as e:  # the boundary: what is broken is what the bundle is for
-                files[f"{name}.failed"] = f"{type(e).__name__}: {e}"
-        return await asyncio.to_thread(self._packed, files)
+                parts[f"{name}.failed"] = f"{type(e).__name__}: {e}"
+        return await asyncio.to_thread(evidence.packed, parts, self._secrets(), self._clock.wall())
 
     def _about(self) -> dict[str, Any]:
         who = self._identity
         return {"url": who.url, "fleet": who.fleet, "device": who.device, "broker": who.broker.to_json()}
-
-    def _clean(self, text: str) -> str:
-        text = redact(text)
-        for secret in self._secrets():
-            text = text.replace(secret, MASK)
-        return text
-
-    def _packed(self, files: Mapping[str, str]) -> bytes:
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w:gz") as tar:
-            for name, text in sorted(files.items()):
-                content = self._clean(text).encode()
-                info = tarfile.TarInfo(name)
-                info.size, info.mtime = len(content), int(self._clock.wall())
-                tar.addfile(info, io.BytesIO(content))
-        return out.getvalue()
-
-
-def _masked(document: Any, name: str = "") -> Any:
-    """The document without the values of fields whose names speak of secrets."""
-    if isinstance(document, Mapping):
-        return {key: _masked(value, str(key)) for key, value in document.items()}
-    if isinstance(document, (list, tuple)):
-        return [_masked(value, name) for value in document]
-    secret = isinstance(document, str) and document and any(word in name.lower() for word in SECRET_WORDS)
-    return MASK if secret else document

@@ -96,24 +96,28 @@ class Inbox:
         desired = self._gate.open_desired(document, self._journal.highest())
         if desired is None:
             return self._journal.highest()
-        await self._fetch(desired, ready, source)
-        self._offered(document)
+        # Until the document is in the journal nothing else says that its artifacts are needed.
+        with self._store.pinned(desired.digests):
+            await self._fetch(desired, ready, source)
+            self._offered(document)
         return desired.revision
 
     async def _fetch(self, desired: Desired, ready: Path, source: Folder) -> None:
         wanted: list[tuple[Kind, str]] = [("model", model.digest) for model in desired.models.values()]
         wanted += [("workflow", workflow.digest) for workflow in desired.workflows.values()]
+        if desired.agent is not None and desired.agent.digest is not None:
+            wanted.append(("release", desired.agent.digest))
         lengths = await self._vouch.lengths([item for item in wanted if not self._holds(*item)], source)
         shelf = Shelf(ready / OBJECTS, lengths, self._disk)
         for kind, digest in wanted:
-            if kind == "model":
-                await self._store.fetch_model(digest, shelf)
-            else:
+            if kind == "workflow":
                 await self._store.fetch_workflow(digest, shelf)
+            else:
+                await self._store.fetch_model(digest, shelf, kind=kind)
 
     def _holds(self, kind: Kind, digest: str) -> bool:
         store = self._store
-        return (store.model_path(digest) if kind == "model" else store.object_path(digest)).exists()
+        return (store.object_path(digest) if kind == "workflow" else store.model_path(digest)).exists()
 
     def _forget(self, ready: Path, outcome: dict[str, Any]) -> None:
         self._disk.remove_tree(ready)

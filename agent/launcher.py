@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MAX_STARTS = 3
+BASE_VARIABLE = "OUTRIDER_BASE_PYTHON"
+SELF_VARIABLE = "OUTRIDER_LAUNCHER"
+"""What the agent finds the installation by: the Python that was installed with the system, and this file."""
 
 
 def guard(state_dir: Path) -> str:
@@ -63,8 +66,18 @@ def main(arguments: list[str]) -> NoReturn:
     except Exception as e:  # the boundary: the guard must not keep the agent from starting
         _say(f"the guard failed, the agent starts all the same: {type(e).__name__}: {e}")
     python = state_dir / "agent" / "slots" / slot / "bin" / "python"
-    program = str(python) if slot and os.access(python, os.X_OK) else sys.executable
+    base = os.environ.get(BASE_VARIABLE) or sys.executable
+    program = str(python) if slot and os.access(python, os.X_OK) else base
+    os.environ.update({BASE_VARIABLE: base, SELF_VARIABLE: os.path.abspath(__file__)})
     os.execv(program, [program, "-m", "outrider", "agent", *arguments])
+
+
+def again(arguments: list[str]) -> NoReturn:
+    """Start anew by the launcher that was installed with the system, from within an agent of any release."""
+    base, file = os.environ.get(BASE_VARIABLE, ""), os.environ.get(SELF_VARIABLE, "")
+    if os.access(base, os.X_OK) and os.access(file, os.R_OK):
+        os.execv(base, [base, "-I", file, *arguments])
+    main(arguments)
 
 
 def state_directory(arguments: list[str], environment: Mapping[str, str]) -> Path:

@@ -99,6 +99,7 @@ class Objects:
         needed = set(keep)
         models = {digest for digest in needed if self.model_path(digest).exists()}
         inside = {entry.digest for digest in models for entry in self.entries(digest)}
+        inside |= {entry.digest for digest in needed - models for entry in self._begun(digest)}
         objects = {_hex(digest) for digest in needed | inside}
         kept = {_hex(digest) for digest in models}
         gone = 0
@@ -111,6 +112,13 @@ class Objects:
                 self._disk.remove(path)
                 gone += 1
         return gone
+
+    def _begun(self, digest: str) -> tuple[Entry, ...]:
+        """The files of a manifest whose objects are still on their way; none for what is no manifest."""
+        try:
+            return self.entries(digest)
+        except (OSError, ValueError):
+            return ()
 
     def _take_away(self, path: Path) -> None:
         """Half of a directory must never bear its name."""

@@ -6,7 +6,9 @@ An object has its name only once its bytes are whole, checked and durable; so wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +57,7 @@ class Store:
     def __init__(self, state_dir: Path, disk: Disk = DISK, quota_bytes: int = 0) -> None:
         """`quota_bytes` 0 is no quota."""
         self._quota_bytes = quota_bytes
+        self._pinned: Counter[str] = Counter()
         self._on_disk = Objects(state_dir, disk)
 
     def object_path(self, digest: str) -> Path:
@@ -106,12 +109,12 @@ class Store:
         self._check_out(digest, files)
         return path
 
-    async def manifest(self, digest: str, fetcher: Fetcher) -> Manifest:
-        """What a model consists of, fetched where it is not there.
+    async def manifest(self, digest: str, fetcher: Fetcher, kind: Kind = "model") -> Manifest:
+        """What a model or a release consists of, fetched where it is not there.
 
         :raises ArtifactRefused: it cannot be had
         """
-        return await self._manifest("model", digest, fetcher)
+        return await self._manifest(kind, digest, fetcher)
 
     def quota_left_bytes(self) -> int | None:
         """What the store may still grow by; None without a quota."""
@@ -167,6 +170,16 @@ class Store:
                 Reason.DISK_FULL, f"model cannot be checked out to {self.model_path(digest)}: {e}"
             ) from e
 
+    @contextmanager
+    def pinned(self, digests: Iterable[str]) -> Iterator[None]:
+        """Artifacts that are being fetched for a document which is in no journal yet: meanwhile no clean-up takes them."""
+        held = Counter(digests)
+        self._pinned += held
+        try:
+            yield
+        finally:
+            self._pinned -= held
+
     def collect(self, keep: Iterable[str]) -> int:
         """Delete every model and object that none of the digests needs; the number deleted. Parts of downloads go too.
 
@@ -174,7 +187,7 @@ class Store:
         :raises ArtifactRefused: a manifest that is needed cannot be read
         """
         try:
-            gone = self._on_disk.collect(keep)
+            gone = self._on_disk.collect({*keep, *self._pinned})
         except ValueError as e:
             raise ArtifactRefused(Reason.ARTIFACT_CORRUPT, str(e)) from e
         if gone:

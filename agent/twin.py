@@ -29,12 +29,14 @@ class Twin:
         clock: Clock,
         publish: Callable[[Reported], None],
         agent_version: str,
+        release: Callable[[], str] = lambda: "",
     ) -> None:
         self._device = device
         self._status = status
         self._clock = clock
         self._publish = publish
         self._version = agent_version
+        self._release = release
         self._since: dict[str, tuple[str, str | None, float]] = {}
         self._last: Reported | None = None
         self._dirty = True
@@ -77,6 +79,7 @@ class Twin:
             problems=status.problems,
             progress=status.progress,
             agent_version=self._version,
+            agent_release=self._release(),
             swaps=status.swaps,
             update=status.report,
             inventory=self._inventory,

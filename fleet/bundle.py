@@ -84,4 +84,6 @@ def _objects(session: Session, digests: Sequence[str]) -> dict[str, int]:
 
 def _roles(document: Desired) -> set[str]:
     models = {role_of(target_path("model", model.digest)) for model in document.models.values()}
+    if document.agent is not None and document.agent.digest is not None:
+        models.add(role_of(target_path("release", document.agent.digest)))
     return models | {role_of(target_path("workflow", w.digest)) for w in document.workflows.values()}

@@ -25,6 +25,7 @@ OUTPUT_BYTES = local.MAX_LINE_BYTES
 END_DEADLINE_S = 5.0
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "model": (sys.executable, "-m", "runtime.model.check"),
+    "release": (sys.executable, "-m", "fleet.release.check"),
     "workflow": (sys.executable, "-m", "runtime.workflow.check", "--skip-cloud-blocks", "--read-code"),
     "trial": (sys.executable, "-m", "runtime.pipeline.trial"),
 }
@@ -33,7 +34,7 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", 
 
 @dataclass(frozen=True)
 class Checker:
-    """Runs checks. `commands` maps a kind (model, workflow, trial) to the program that gets the path as its last argument."""
+    """Runs checks. `commands` maps a kind (model, workflow, release, trial) to the program that gets the path as its last argument."""
 
     bounds: Bounds
     wall_s: float

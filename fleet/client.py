@@ -226,6 +226,10 @@ class Client(Calls):
     def workflows(self) -> list[shapes.VersionView]:
         return self._all("/workflows")
 
+    def releases(self) -> list[shapes.VersionView]:
+        """Of the agent itself."""
+        return self._all("/releases")
+
     def versions(self, kind: str, name: str) -> list[shapes.VersionView]:
         """Versions of a model or workflow, newest first."""
         return self._all(f"/registry/{kind}/{name}/versions")
@@ -328,13 +332,27 @@ class Client(Calls):
 
         :raises Refused: the path cannot be read
         """
+        return self._upload_packed("/models", path, name, progress)
+
+    def upload_release(
+        self, path: Path, name: str | None = None, progress: Progress | None = None
+    ) -> shapes.UploadedVersion:
+        """Upload a directory of wheels with its `release.json`, or an archive of it.
+
+        :raises Refused: the path cannot be read
+        """
+        return self._upload_packed("/releases", path, name, progress)
+
+    def _upload_packed(
+        self, route: str, path: Path, name: str | None, progress: Progress | None
+    ) -> shapes.UploadedVersion:
         try:
             if path.is_dir():
                 with TemporaryFile() as packed:
                     pack(path, packed)
-                    return self._upload("/models", packed, name, progress)
+                    return self._upload(route, packed, name, progress)
             with path.open("rb") as file:
-                return self._upload("/models", file, name, progress)
+                return self._upload(route, file, name, progress)
         except OSError as e:
             raise Refused(Reason.PACKAGE_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
 

@@ -1,7 +1,7 @@
-"""Models and workflows: taken in, checked by the runtime, stored by content, numbered.
+"""Models, workflows and releases of the agent: taken in, checked in a child process, stored by content, numbered.
 
-A version is immutable. The same content under the same name is the same version, so an upload may be repeated. A model is
-stored file by file; its digest is that of its manifest. A workflow is one object.
+A version is immutable. The same content under the same name is the same version, so an upload may be repeated. A model or a
+release is stored file by file; its digest is that of its manifest. A workflow is one object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -31,7 +31,9 @@ from wire.manifest import FileEntry, Manifest, Needs, digest_of
 from wire.names import is_digest, is_name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
+from wire.release import ReleaseCard
 
+Package = Literal["model", "release"]
 INT32_MOST = 2**31 - 1
 CARD_LEFT_OUT = frozenset({"directory"})
 """Where the check found the package: a path that is gone afterwards."""
@@ -76,26 +78,25 @@ class Registry:
         with tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
-    async def add_model(self, packed: Path, upload: Upload) -> Version:
-        """Take in an archive of a package directory.
+    async def add_package(self, kind: Package, packed: Path, upload: Upload) -> Version:
+        """Take in an archive of a directory: a model's package, or the wheels of a release.
 
-        :raises Refused: no archive, or the runtime refuses the package; nothing of it is kept
+        :raises Refused: no archive, or the check refuses it; nothing of it is kept
         """
         with self.scratch() as folder:
             target = folder / "package"
             target.mkdir()
             root = await asyncio.to_thread(archive.unpack, packed, target, self._limits.unpacked_bytes)
-            card = await self._checked("model", root)
+            card = await self._checked(kind, root)
             name = _named(upload, card)
-            manifest = await asyncio.to_thread(manifest_of, root, card.get("needs"))
-            await self._put_model(manifest, root)
-            row = await asyncio.to_thread(self._store, "model", name, manifest, b"", card, upload.actor)
-            await self._put_model(
-                manifest, root
-            )  # a clean-up may have taken bytes that nothing had named yet
+            manifest = await asyncio.to_thread(manifest_of, root, card, kind)
+            await self._put_package(manifest, root)
+            row = await asyncio.to_thread(self._store, kind, name, manifest, b"", card, upload.actor)
+            # Once more: a clean-up may have taken bytes that nothing had named yet.
+            await self._put_package(manifest, root)
         return row
 
-    async def _put_model(self, manifest: Manifest, root: Path) -> None:
+    async def _put_package(self, manifest: Manifest, root: Path) -> None:
         for entry in manifest.files:
             await self._objects.put_file(entry.sha256, root / entry.path)
         await self._objects.put(manifest.digest, manifest.encode())
@@ -330,8 +331,8 @@ def _known(session: Session, kind: str, name: str) -> None:
         raise NotFound(kind, name, nearest(name, session.scalars(known)))
 
 
-def manifest_of(root: Path, needs: dict[str, Any] | None = None) -> Manifest:
-    """The manifest of every file below the directory, and what the check has found the model to need."""
+def manifest_of(root: Path, card: Mapping[str, Any], kind: Package = "model") -> Manifest:
+    """The manifest of every file below the directory, with what the check has found: what a model needs, what a release is for."""
     entries = []
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.is_symlink():
@@ -346,7 +347,13 @@ def manifest_of(root: Path, needs: dict[str, Any] | None = None) -> Manifest:
                 path=path.relative_to(root).as_posix(), sha256=f"sha256:{digest.hexdigest()}", size=size
             )
         )
-    return Manifest(kind="model", files=tuple(entries), needs=Needs.model_validate(needs) if needs else None)
+    needs, release = card.get("needs"), card.get("release")
+    return Manifest(
+        kind=kind,
+        files=tuple(entries),
+        needs=Needs.model_validate(needs) if needs and kind == "model" else None,
+        release=ReleaseCard.model_validate(release) if kind == "release" else None,
+    )
 
 
 def _file_rows(artifact: str, manifest: Manifest | None) -> list[dict[str, Any]]:

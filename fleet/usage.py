@@ -61,3 +61,5 @@ def _reported_digests(reported: dict[str, Any]) -> Iterator[str]:
         for state in section.values() if isinstance(section, dict) else ():
             if isinstance(state, dict) and isinstance(state.get("digest"), str):
                 yield state["digest"]
+    if isinstance(reported.get("agent_release"), str):
+        yield reported["agent_release"]

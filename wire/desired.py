@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wire import dsse, source, windows
 from wire.camera import ActiveHours, Care, Clips, Deadlines, PictureChecks, Privacy, Sampling
@@ -110,9 +110,18 @@ class Settings(Doc):
 
 
 class Release(Doc):
-    """The agent's own release: the digest of a manifest of wheels."""
+    """The agent's own release: the digest of a manifest of wheels, or the one `installed` with the system. An older one than what runs
+    is taken with `allow_downgrade` only."""
 
-    digest: Digest
+    digest: Digest | None = None
+    installed: bool = False
+    allow_downgrade: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Release:
+        if (self.digest is None) is not self.installed:
+            raise ValueError("either a digest, or installed: true")
+        return self
 
 
 class Desired(Doc):
@@ -137,7 +146,7 @@ class Desired(Doc):
     def digests(self) -> frozenset[str]:
         """Every artifact this state needs on the device."""
         objects = [m.digest for m in self.models.values()] + [w.digest for w in self.workflows.values()]
-        return frozenset(objects + ([self.agent.digest] if self.agent else []))
+        return frozenset(objects + ([self.agent.digest] if self.agent and self.agent.digest else []))
 
 
 def problems(desired: Desired) -> list[Problem]:

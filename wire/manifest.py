@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from wire.doc import Doc, read
 from wire.errors import Malformed
 from wire.names import Digest
+from wire.release import ReleaseCard
 
 MAX_FILES = 256
 MAX_MANIFEST_BYTES = 128 * 1024
@@ -52,11 +53,12 @@ class Needs(Doc):
 
 
 class Manifest(Doc):
-    """The files of one artifact, sorted by path, and what a model of them needs, where its package says so."""
+    """The files of one artifact, sorted by path; what a model of them needs, where its package says so; what a release is made for."""
 
     kind: str = "model"
     files: tuple[FileEntry, ...] = Field(max_length=MAX_FILES)
     needs: Needs | None = None
+    release: ReleaseCard | None = None
 
     @field_validator("files")
     @classmethod
@@ -78,6 +80,8 @@ class Manifest(Doc):
         }
         if self.needs is not None:
             body["needs"] = self.needs.model_dump(mode="json", include=set(Needs.model_fields))
+        if self.release is not None:
+            body["release"] = self.release.model_dump(mode="json", include=set(ReleaseCard.model_fields))
         return json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
 
     @property

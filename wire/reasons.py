@@ -148,6 +148,10 @@ class Reason(str, Enum):
     STARTS_WITHOUT_COMMIT = "starts-without-commit"
     CONTACT_LOST = "contact-lost"
     RELEASE_FAILED = "release-failed"
+    RELEASE_INVALID = "release-invalid"
+    RELEASE_UNFIT = "release-unfit"
+    RELEASE_OLDER = "release-older"
+    CONNECTION_UNUSABLE = "connection-unusable"
     INTERNAL = "internal"
 
     @property
@@ -288,5 +292,9 @@ TEXTS: dict[Reason, str] = {
     Reason.STARTS_WITHOUT_COMMIT: "The device started again and again without the new revision being committed; it went back.",
     Reason.CONTACT_LOST: "After this change the device could not reach its control plane any more, so it took the change back.",
     Reason.RELEASE_FAILED: "The agent's new release could not be installed or did not start; the one before it runs.",
+    Reason.RELEASE_INVALID: "This is no release of the agent as `outrider fleet release build` makes it; build it again.",
+    Reason.RELEASE_UNFIT: "The agent's release was made for another Python, platform or installation; give this device the one for it.",
+    Reason.RELEASE_OLDER: "The agent's release is older than the one that runs; say allow_downgrade where that is meant.",
+    Reason.CONNECTION_UNUSABLE: "What settings.connection asks for cannot be used on this device; correct it.",
     Reason.INTERNAL: "An error inside Outrider. Please report it with the diagnostic bundle.",
 }

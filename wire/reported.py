@@ -42,7 +42,8 @@ class UpdateReport(Doc):
 
 
 class Reported(Doc):
-    """The reported state. `revision` runs; `offered` is the newest seen, with its phase and what is wrong with it."""
+    """The reported state. `revision` runs; `offered` is the newest seen, with its phase and what is wrong with it. `agent_release`: the
+    digest of the agent's release that runs; empty for the one installed with the system."""
 
     revision: int = 0
     offered: int = 0
@@ -52,6 +53,7 @@ class Reported(Doc):
     problems: tuple[dict[str, Any], ...] = ()
     progress: float | None = None
     agent_version: str = ""
+    agent_release: str = ""
     cameras: dict[str, ObjectState] = Field(default_factory=dict)
     models: dict[str, ObjectState] = Field(default_factory=dict)
     workflows: dict[str, ObjectState] = Field(default_factory=dict)

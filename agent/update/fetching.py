@@ -21,7 +21,7 @@ async def fetch_all(
     work: list[tuple[str, Kind, str]] = []
     work += [(f"workflows.{name}", "workflow", w.digest) for name, w in desired.workflows.items()]
     work += [(f"models.{name}", "model", m.digest) for name, m in desired.models.items()]
-    work += [("agent", "release", desired.agent.digest)] if desired.agent else []
+    work += [("agent", "release", desired.agent.digest)] if desired.agent and desired.agent.digest else []
     problems: list[Problem] = []
     for index, (path, kind, digest) in enumerate(work):
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.files import DISK, Disk, link_atomic, make_directories, sweep, write_atomic
+from agent.update import mending
 from wire.phase import TERMINAL, Phase
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,8 @@ def digests_in(document: dict[str, Any]) -> Iterator[str]:
     for kind in ("models", "workflows"):
         for entry in (document.get(kind) or {}).values():
             yield entry["digest"]
-    if agent := document.get("agent"):
-        yield agent["digest"]
+    if digest := (document.get("agent") or {}).get("digest"):
+        yield digest
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,19 @@ Connect = Callable[[Path], sqlite3.Connection]
 def connect(path: Path) -> sqlite3.Connection:
     """The database, its rollback journal kept: on a full disk a row can still be written over."""
     db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-    db.execute("PRAGMA journal_mode=PERSIST")
-    db.execute("PRAGMA synchronous=FULL")
+    try:
+        db.execute("PRAGMA journal_mode=PERSIST")
+        db.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.executescript(SCHEMA)
+    if "starts" not in {row[1] for row in db.execute("PRAGMA table_info(revisions)")}:
+        db.execute(OLDER)
 
 
 class Journal:
@@ -105,13 +116,26 @@ class Journal:
         self._disk = disk
         self._revisions = state_dir / "revisions"
         make_directories(self._revisions, disk=disk)
-        self._db = connect(state_dir / "journal.db")
+        self._file = state_dir / "journal.db"
         try:
-            self._db.executescript(SCHEMA)
-            if "starts" not in {row[1] for row in self._db.execute("PRAGMA table_info(revisions)")}:
-                self._db.execute(OLDER)
-        except sqlite3.Error as e:
-            log.error("the journal cannot be prepared", extra={"cause": str(e)})
+            self._db = mending.opened(self._file, connect, _prepare, self.points_to())
+        except mending.Damaged as e:
+            log.error("the journal is damaged and is made anew", extra={"cause": str(e)})
+            self._make_anew(connect)
+
+    def _make_anew(self, connect: Connect) -> None:
+        """From `current` and the documents; the damaged one is put aside."""
+        held = mending.put_aside(self._file, self._disk)
+        self._db = connect(self._file)
+        _prepare(self._db)
+        numbers = [int(path.stem) for path in self._revisions.glob("*.json") if path.stem.isdigit()]
+        there = [number for number in numbers if self.document(number) is not None]
+        revisions, committed = mending.rows_from(there, self.points_to())
+        self._together(
+            *(("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?)", row) for row in revisions),
+            *(("INSERT INTO committed (revision) VALUES (?)", row) for row in committed),
+            *(("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)", row) for row in held),
+        )
 
     def close(self) -> None:
         self._db.close()

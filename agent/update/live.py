@@ -116,6 +116,8 @@ class LiveGround:
         desired = opened(document)
         reconcile.layout(desired)
         self._device.check_secrets(desired)
+        if (refusal := await self._releases.admit(desired.agent, self._fetcher)) is not None:
+            return refusal
         return await self._gates.admission.admit(desired, self.running)
 
     async def fetch(self, document: Document) -> Go | Refusal:
@@ -132,7 +134,7 @@ class LiveGround:
         self._candidates = Candidates(self._device, plan, desired.revision)
         await self._candidates.prepare(desired.settings.prepare_deadline_s)
         if desired.agent is not None:
-            await self._releases.prepare(desired.agent.digest)
+            await self._releases.prepare(desired.agent, self._fetcher)
         return Go()
 
     def shadows(self, document: Document) -> bool:

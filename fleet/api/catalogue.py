@@ -1,4 +1,4 @@
-"""One model or workflow: its versions, notes, aliases, who uses it; two versions compared; the clean-up of the registry."""
+"""One model, workflow or release: its versions, notes, aliases, who uses it; two versions compared; the clean-up of the registry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wire.reasons import Reason
 
 router = APIRouter(prefix="/api/v1/registry", tags=["registry"], route_class=Route)
 
-Kind = Literal["model", "workflow"]
+Kind = Literal["model", "workflow", "release"]
 Reference = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Number or alias")]
 ReferenceQuery = Annotated[str, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 

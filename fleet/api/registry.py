@@ -1,4 +1,4 @@
-"""Models and workflows: upload and list. An upload's body is the file itself, streamed to disk under a limit."""
+"""Models, workflows and releases: upload and list. An upload's body is the file itself, streamed to disk under a limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def upload_model(
     with plane.registry.scratch() as folder:
         packed = folder / "upload"
         await _receive(request, packed, plane.config.limits.upload_bytes)
-        row = await plane.registry.add_model(packed, Upload(who.actor, name))
+        row = await plane.registry.add_package("model", packed, Upload(who.actor, name))
     return await _vouched(plane, row)
 
 
@@ -45,6 +45,28 @@ def models(
 ) -> shapes.Page[shapes.VersionView]:
     """Every version of every model, by name, newest first."""
     return _versions(plane, "model", limit, cursor)
+
+
+@uploads.post(
+    "/releases", tags=["releases"], status_code=201, openapi_extra=file_of("application/octet-stream")
+)
+async def upload_release(
+    request: Request, plane: PlaneDep, who: Operator, name: UploadName = None
+) -> shapes.UploadedVersion:
+    """Upload a release of the agent: a .tar, .tar.zst, .tar.gz or .zip of its wheels and `release.json`. It is checked first."""
+    with plane.registry.scratch() as folder:
+        packed = folder / "upload"
+        await _receive(request, packed, plane.config.limits.upload_bytes)
+        row = await plane.registry.add_package("release", packed, Upload(who.actor, name))
+    return await _vouched(plane, row)
+
+
+@router.get("/releases", tags=["releases"])
+def releases(
+    plane: PlaneDep, who: Anybody, limit: paging.Limit = 100, cursor: paging.Cursor = None
+) -> shapes.Page[shapes.VersionView]:
+    """Every version of every release of the agent, by name, newest first."""
+    return _versions(plane, "release", limit, cursor)
 
 
 @uploads.post("/workflows", tags=["workflows"], status_code=201, openapi_extra=file_of("application/json"))

@@ -22,13 +22,22 @@ def patched(document: Mapping[str, Any] | None, change: Mapping[str, Any]) -> di
     return merged
 
 
-def former(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What to ask for to have this document again."""
-    return patched(document, {})
+def former(document: Mapping[str, Any], change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What to ask for to have this document again after a change.
+
+    Where the change has brought another release of the agent, the one before it is older, and is asked for all the same.
+    """
+    if not (change or {}).get("agent"):
+        return patched(document, {})
+    wanted = {name: value for name, value in (document.get("agent") or {}).items() if value}
+    again = wanted if wanted.get("digest") else {"installed": True}
+    return patched(document, {"agent": {**again, "allow_downgrade": True}})
 
 
 def _spelled(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     spelled = copy.deepcopy(dict(change))
+    if "agent" in spelled:
+        spelled["agent"] = _agent(spelled["agent"])
     for section, field in REFERENCES.items():
         entries = spelled.get(section)
         if not isinstance(entries, dict):
@@ -38,6 +47,15 @@ def _spelled(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
             if isinstance(value, str) and isinstance(known.get(name), dict):
                 entries[name] = {field: value, "digest": None, "version": None}
     return spelled
+
+
+def _agent(wanted: Any) -> Any:
+    """Another release takes nothing over from the one before it: neither its digest nor that it may be an older one."""
+    if isinstance(wanted, str):
+        wanted = {"release": wanted}
+    if not isinstance(wanted, dict) or not {"release", "digest", "installed"} & set(wanted):
+        return wanted
+    return {**dict.fromkeys(("digest", "version", "installed", "allow_downgrade")), **wanted}
 
 
 def _merge(target: Any, patch: Any) -> Any:

@@ -14,8 +14,8 @@ from fleet.access.grants import Role
 from fleet.auth import Principal
 from fleet.clock import Clock
 from fleet.db import Database
-from fleet.desired import resolve
 from fleet.errors import Refused
+from fleet.resolution import resolve
 from fleet.rollout import change, decision, healths, orders, store
 from fleet.rollout.board import Line, board
 from fleet.rollout.plan import Plan

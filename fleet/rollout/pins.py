@@ -45,3 +45,8 @@ def _brought(session: Session, change: Mapping[str, Any]) -> Iterator[str]:
             found = find(session, kind, named) if isinstance(named, str) else None
             if found is not None and not isinstance(found, Problem):
                 yield found.digest
+    agent = change.get("agent")
+    named = (agent.get("release") or agent.get("digest")) if isinstance(agent, dict) else agent
+    release = find(session, "release", named) if isinstance(named, str) else None
+    if release is not None and not isinstance(release, Problem):
+        yield release.digest

@@ -178,7 +178,8 @@ class Runner:
                 document = newest.document if newest else None
                 return member, revision, change.patched(document, rollout.plan.change)
             former = session.get(DesiredRevision, (action.device, member.former))
-            return member, revision, change.former(former.document if former else {})
+            document = former.document if former else {}
+            return member, revision, change.former(document, rollout.plan.change)
 
     def _refused(self, name: str, member: Member, error: Refused, at: float) -> None:
         with self._database.write() as session:

@@ -106,7 +106,7 @@ def _run(config: Any, arguments: argparse.Namespace) -> int:
     if asyncio.run(daemon.serve(config, clock, os.environ, lambda: _config(arguments))):
         from agent import launcher
 
-        launcher.main(["run", *_given(arguments, config)])
+        launcher.again(["run", *_given(arguments, config)])
     return 0
 
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
-import tarfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-SECRET_WORDS = ("password", "token", "secret", "key", "sealed")
-MASK = "***"
 
 
 def configure(commands: Any) -> list[argparse.ArgumentParser]:
@@ -75,59 +69,37 @@ def quarantine(config: Any, arguments: argparse.Namespace) -> int:
 
 def bundle(config: Any, arguments: argparse.Namespace) -> int:
     """Write it, from what is on disk and what a running agent says. :returns: 0"""
-    from agent.update.recorder import entries
+    from agent.evidence import on_disk, packed
 
-    parts: dict[str, Any] = {
-        "recorder.json": list(entries(config.state_dir / "recorder")),
-        "updates.json": _updates(config.state_dir),
-    }
+    parts = on_disk(config.state_dir)
     try:
         parts["status.json"] = _ask(config, "GET", "/status")
         parts["recorder.json"] = _ask(config, "GET", "/recorder")
     except OSError as e:
         parts["status.json"] = {"failed": str(e)}
-    arguments.file.write_bytes(packed(parts))
+    arguments.file.write_bytes(packed(parts, _secrets(config), time.time()))
     print(f"{arguments.file}: {arguments.file.stat().st_size} bytes, {', '.join(sorted(parts))}")
     return 0
 
 
-def packed(parts: Mapping[str, Any]) -> bytes:
-    """The documents as a `.tar.gz`, without secrets."""
-    from wire.redact import redact
+def _secrets(config: Any) -> list[str]:
+    """Texts that must not leave: the device's own, as far as whoever asks may read them."""
+    from agent import identity, proxy
+    from agent.errors import AgentError
 
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, part in sorted(parts.items()):
-            content = redact(json.dumps(_masked(part), indent=1, default=str)).encode()
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(content), int(time.time())
-            tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
-def _masked(document: Any, name: str = "") -> Any:
-    if isinstance(document, Mapping):
-        return {key: _masked(value, str(key)) for key, value in document.items()}
-    if isinstance(document, (list, tuple)):
-        return [_masked(value, name) for value in document]
-    return MASK if document and any(word in name.lower() for word in SECRET_WORDS) else document
-
-
-def _updates(state_dir: Path) -> dict[str, Any]:
-    """The journal's rows and the document that runs, read beside the agent."""
-    import sqlite3
-
-    found: dict[str, Any] = {}
+    found: list[str] = []
     try:
-        db = sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True, timeout=5.0)
-        db.row_factory = sqlite3.Row
-        for table in ("revisions", "committed", "quarantine"):
-            found[table] = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]
-        db.close()
-        current = json.loads((state_dir / "current").read_bytes())
-        found["current"] = {**current, "secrets": sorted(current.get("secrets") or {})}
-    except (OSError, ValueError, sqlite3.Error) as e:
-        found["failed"] = f"{type(e).__name__}: {e}"
+        if (who := identity.load(config.state_dir)) is not None:
+            found += [who.api_token, who.broker.password]
+        if (site := proxy.parse(config.network.proxy)) is not None:
+            found.append(site.password)
+    except AgentError as e:
+        print(f"outrider agent: {e}", file=sys.stderr)
+    for folder in (config.state_dir / "secrets", config.run_dir / "fleet-secrets"):
+        try:
+            found += [path.read_text(errors="replace").strip() for path in folder.glob("*") if path.is_file()]
+        except OSError as e:
+            print(f"outrider agent: {folder} cannot be read: {e}", file=sys.stderr)
     return found
 
 

@@ -13,6 +13,7 @@ NOUNS = (
     "eventlog",
     "registry",
     "catalogue",
+    "releases",
     "rollouts",
     "trust",
     "bundle",

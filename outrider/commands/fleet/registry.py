@@ -36,22 +36,22 @@ def configure(commands: Commands) -> None:
 
 def _model_upload(args: argparse.Namespace, client: Client) -> int:
     shown = sys.stderr.isatty() and not args.json
-    answer = client.upload_model(args.path, args.name, _progress if shown else None)
-    return _uploaded(args, answer)
+    answer = client.upload_model(args.path, args.name, progress if shown else None)
+    return uploaded(args, answer)
 
 
 def _workflow_upload(args: argparse.Namespace, client: Client) -> int:
-    return _uploaded(args, client.upload_workflow(args.path, args.name))
+    return uploaded(args, client.upload_workflow(args.path, args.name))
 
 
-def _uploaded(args: argparse.Namespace, answer: Mapping[str, Any]) -> int:
+def uploaded(args: argparse.Namespace, answer: Mapping[str, Any]) -> int:
     if args.json:
         return print_json(answer)
     print(f"{answer['name']}@{answer['version']} {answer['digest']}")
     return 0
 
 
-def _progress(sent: int, total: int) -> None:
+def progress(sent: int, total: int) -> None:
     done = sent >= total
     bar = "#" * (30 * sent // max(total, 1))
     rest = "checking …\n" if done else ""

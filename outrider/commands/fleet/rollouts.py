@@ -41,6 +41,7 @@ def configure(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="NAME=REFERENCE", help="e.g. people=yolox@3"
     )
     create.add_argument("--workflow", action="append", default=[], metavar="NAME=REFERENCE")
+    create.add_argument("--release", metavar="REFERENCE", help="the agent itself, e.g. agent@2")
     create.add_argument("--change", type=Path, help="a JSON file: a merge patch of the desired state")
     create.add_argument(
         "--plan", type=Path, help="a JSON file with the whole plan; what is said here comes on top"
@@ -80,6 +81,8 @@ def plan_of(args: argparse.Namespace) -> dict[str, Any]:
     for section, given in (("models", args.model), ("workflows", args.workflow)):
         if given:
             change[section] = {**change.get(section, {}), **dict(map(pair, given))}
+    if args.release:
+        change["agent"] = {"release": args.release}
     plan |= {"name": args.name, "change": change}
     for field, value in (("selector", args.selector), ("first", args.first), ("dynamic", args.dynamic)):
         if value:

@@ -81,7 +81,7 @@ class Site:
             Reader(stick), device or self.device, "d", lambda _d, _t: None, keep_free_bytes=free, disk=disk
         )
 
-    def take(self, pinned: bool = True) -> dict[str, Any]:
+    def take(self, pinned: bool = True, store: Store | None = None) -> dict[str, Any]:
         """What the agent makes of what lies ready."""
         public = dsse.public_bytes(self.state)
         keys = {dsse.key_id(public): public}
@@ -90,7 +90,7 @@ class Site:
         vouch = vouch_of(metadata, self.repository, self.clock)
         journal = Journal(self.device)
         inbox = Inbox(
-            self.device, who, vouch, Gate(who, self.clock), journal, Store(self.device), self.offered.append,
+            self.device, who, vouch, Gate(who, self.clock), journal, store or Store(self.device), self.offered.append,
             lambda reason, _why: self.refused.append(reason),
         )  # fmt: skip
         asyncio.run(inbox._take(self.device / "inbox/ready"))
@@ -122,6 +122,40 @@ def test_a_bundle_fills_the_store_and_its_document_is_handed_on(site: Site, pinn
     assert {name: (model / name).read_bytes() for name in FILES} == FILES
     assert len(site.offered) == 1
     assert not (site.device / "inbox/ready").exists()
+
+
+class Hasty(Store):
+    """An update that ends meanwhile clears the store after each object that is asked for, and once all are there."""
+
+    def object_path(self, digest: str) -> Path:
+        self.collect(())
+        return super().object_path(digest)
+
+    async def fetch_model(self, *given: Any, **more: Any) -> Path:
+        path = await super().fetch_model(*given, **more)
+        self.collect(())
+        return path
+
+
+def test_an_update_that_ends_meanwhile_takes_nothing_away_that_the_bundle_has_brought(site: Site) -> None:
+    site.carry(site.export())
+    store = Hasty(site.device)
+    site.offered = Kept(store)
+    assert site.take(store=store) == {"ok": True, "revision": 1}
+    assert site.offered == [True], "whole when its document was handed on"
+    store.collect(())
+    assert not store.model_path(MANIFEST.digest).exists(), "held no longer than that"
+
+
+class Kept(list[object]):
+    """Notes whether the model is there when the document is handed on."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    def append(self, _document: object) -> None:
+        super().append((self._store.model_path(MANIFEST.digest) / "weights.onnx").exists())
 
 
 def test_what_nobody_vouches_for_is_refused_though_it_is_on_the_stick(site: Site) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.desired import FIELDS
+from fleet.resolution import FIELDS
 from fleet.rollout.change import former
 from wire.desired import Desired
 

@@ -1,0 +1,1 @@
+"""Releases of the agent: wheels for one Python and platform with `release.json` beside them, made here and checked on upload."""
