@@ -6,27 +6,35 @@ threshold. Source: the greedy NMS of Felzenszwalb et al., TPAMI 2010; the strict
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
-from runtime.results import Floats, Ints
+from runtime.results import Floats
+
+ClassIds: TypeAlias = npt.NDArray[np.signedinteger[Any]]
 
 MAX_CANDIDATES = 4096
 """Boxes looked at, best first: bounds the time of a frame in which everything fires."""
 _BLOCK = 128
 """Boxes compared with each other at once: 128 x 128 IoUs stay in the cache."""
 
+_FEW = 64
+"""So few boxes are compared one by one: after a run, when the processor's caches hold the model, each call of numpy's costs tens
+of comparisons."""
+
 _TINY = 1e-7
 """Keeps boxes without an area from dividing by zero; the authors' value."""
 
-_LEAST_AREA = np.finfo(np.float64).tiny
+_LEAST_AREA = float(np.finfo(np.float64).tiny)
 _Doubles = npt.NDArray[np.float64]
 
 
 def nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: Ints | None,
+    class_ids: ClassIds | None,
     *,
     iou_threshold: float,
     max_detections: int,
@@ -40,10 +48,38 @@ def nms(
     order = top(scores, max_candidates)
     if len(order) < 2:
         return order[:max_detections]
+    if len(order) <= _FEW:
+        classes = None if class_ids is None else class_ids.tolist()
+        return _one_by_one(boxes.tolist(), order.tolist(), classes, iou_threshold, max_detections)
     candidates = boxes[order].astype(np.float64)
     if class_ids is not None:
         candidates += _class_offsets(candidates, class_ids[order])
     return order[_greedy(candidates, iou_threshold, max_detections)]
+
+
+def _one_by_one(
+    boxes: list[list[float]], order: list[int], class_ids: list[int] | None, iou_threshold: float, most: int
+) -> npt.NDArray[np.intp]:
+    """Indices kept of boxes taken in this order."""
+    kept: list[int] = []
+    rivals: dict[int, list[tuple[float, ...]]] = {}  # by class, those kept, with their area
+    for i in order:
+        x1, y1, x2, y2 = boxes[i]
+        area = (x2 - x1) * (y2 - y1)
+        own = rivals.setdefault(0 if class_ids is None else class_ids[i], [])
+        for a1, b1, a2, b2, other in own:
+            width = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
+            height = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
+            if width > 0 and height > 0:
+                common = width * height
+                if common / max(area + other - common, _LEAST_AREA) > iou_threshold:
+                    break
+        else:
+            kept.append(i)
+            if len(kept) == most:
+                break
+            own.append((x1, y1, x2, y2, area))
+    return np.array(kept, np.intp)
 
 
 def top(scores: Floats, count: int) -> npt.NDArray[np.intp]:
@@ -51,10 +87,10 @@ def top(scores: Floats, count: int) -> npt.NDArray[np.intp]:
     return (-scores).argsort(kind="stable")[:count]
 
 
-def _class_offsets(boxes: _Doubles, class_ids: Ints) -> _Doubles:
+def _class_offsets(boxes: _Doubles, class_ids: ClassIds) -> _Doubles:
     """Moves every class to a place of its own, so that boxes of two classes never overlap."""
-    span = float(boxes.max() - boxes.min()) + 1.0
-    return (class_ids.astype(np.float64) * span)[:, None]
+    span = float(np.maximum.reduce(boxes, axis=None) - np.minimum.reduce(boxes, axis=None)) + 1.0
+    return np.asarray(class_ids * span, np.float64)[:, None]
 
 
 def _greedy(boxes: _Doubles, iou_threshold: float, max_detections: int) -> npt.NDArray[np.intp]:
@@ -79,21 +115,26 @@ def _greedy(boxes: _Doubles, iou_threshold: float, max_detections: int) -> npt.N
 
 def iou_matrix(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> _Doubles:
     """(N, M) intersection over union of boxes (N, 4) and (M, 4); 0 where both are empty."""
-    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = _area(a)[:, None] + _area(b)[None, :] - intersection
+    rows, columns = a.T[:, :, None], np.ascontiguousarray(b.T)[:, None]
+    sides = np.minimum(rows[2:], columns[2:])
+    sides -= np.maximum(rows[:2], columns[:2])
+    np.maximum(sides, 0, out=sides)
+    intersection = np.multiply(sides[0], sides[1], out=sides[0])
+    union = _area(rows) + _area(columns)
+    union -= intersection
     return np.asarray(intersection / np.maximum(union, _LEAST_AREA), np.float64)
 
 
 def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    """Of boxes (4, …)."""
+    sides = boxes[2:] - boxes[:2]
+    return np.asarray(sides[0] * sides[1])
 
 
 def oriented_nms(
     boxes: Floats,
     scores: Floats,
-    class_ids: Ints | None,
+    class_ids: ClassIds | None,
     *,
     iou_threshold: float,
     max_detections: int,

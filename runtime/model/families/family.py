@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -10,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.model.geometry import Geometry
-from runtime.model.nms import nms, top
+from runtime.model.nms import ClassIds, nms, top
 from runtime.model.spec import DecodeSpec, InputSpec, ModelSpec, Task
-from runtime.results import Answer, Floats, Ints, NoAnswer, Result
+from runtime.results import Answer, Floats, NoAnswer, Result
 from wire.problem import Problem
 from wire.reasons import Reason
 
@@ -114,19 +115,26 @@ class Candidates:
 
     boxes: Floats
     scores: Floats
-    class_ids: Ints
+    class_ids: ClassIds
 
 
 def finish(candidates: Candidates, spec: ModelSpec, geometry: Geometry) -> Answer:
     """Suppress, cut to the best, and move to image pixels. Numbers that are none become `NoAnswer(MODEL_NAN)`."""
+    if not len(candidates.scores):
+        return nothing(spec, geometry)
     keep = suppress(candidates, spec)
     return not_a_number(spec) if keep is None else place_boxes(candidates, keep, spec, geometry)
+
+
+def nothing(spec: ModelSpec, geometry: Geometry) -> Result:
+    """No detections."""
+    return Result((geometry.image_width_px, geometry.image_height_px), spec.labels)
 
 
 def suppress(candidates: Candidates, spec: ModelSpec) -> Indices | None:
     """Indices of the candidates that are left, best first; None where a number is none."""
     boxes, scores = candidates.boxes, candidates.scores
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+    if not (are_finite(boxes) and are_finite(scores)):
         return None
     decode = spec.decode
     if decode.nms == "none":
@@ -157,32 +165,37 @@ def choose(scores: Floats, spec: ModelSpec) -> tuple[Indices, Indices, Floats]:
     The best class of each row; with the option `multi_label` every class of it, as evaluations of detectors have it. A score that is
     no number is among them, for `suppress` to find.
     """
-    threshold = spec.decode.score_threshold
-    if spec.decode.options.get("multi_label", False):
-        rows, class_ids = np.nonzero(~(scores <= threshold))
-        return rows, class_ids, scores[rows, class_ids]
-    rows = likely(scores, threshold)
-    found = scores[rows]
-    class_ids = found.argmax(axis=1) if len(rows) else np.zeros(0, np.intp)
-    return rows, class_ids, found[np.arange(len(rows)), class_ids]
+    hits, found = likely(scores, spec.decode.score_threshold)
+    columns = max(1, scores.shape[1])
+    rows = hits // columns
+    if spec.decode.options.get("multi_label", False) or len(set(rows.tolist())) == len(rows):
+        return rows, hits - rows * columns, found
+    rows = rows[np.concatenate([[True], rows[1:] != rows[:-1]])]
+    several = scores[rows]
+    class_ids = several.argmax(axis=1)
+    return rows, class_ids, several[np.arange(len(rows)), class_ids]
 
 
-def likely(scores: Floats, threshold: float) -> Indices:
-    """Rows of (N, C) with any score above the threshold, or that is no number. One pass over all scores as one line is many times
-    faster than a maximum of each row."""
-    low = scores.ravel() <= threshold
+def likely(scores: Floats, threshold: float) -> tuple[Indices, Floats]:
+    """Where, in (N, C) as one line, scores are above the threshold or no number; and those scores. One pass over all as one line is
+    many times faster than a maximum of each row."""
+    line = scores.ravel()
+    low = line <= threshold
     hits = np.logical_not(low, out=low).nonzero()[0]
-    hits //= max(1, scores.shape[1])
-    if len(hits) < 2:
-        return hits
-    fresh = np.empty(len(hits), np.bool_)
-    fresh[0] = True
-    np.not_equal(hits[1:], hits[:-1], out=fresh[1:])
-    return hits[fresh]
+    return hits, line[hits]
 
 
 def not_a_number(spec: ModelSpec) -> NoAnswer:
     return NoAnswer(Reason.MODEL_NAN, f"model {spec.name!r} answered values that are not numbers")
+
+
+def are_finite(values: Floats) -> bool:
+    """Whether all are numbers. The largest and the smallest tell: both are NaN where any value is."""
+    if not values.size:
+        return True
+    with np.errstate(invalid="ignore"):
+        largest, least = np.maximum.reduce(values, axis=None), np.minimum.reduce(values, axis=None)
+    return math.isfinite(largest) and math.isfinite(least)
 
 
 def has_nan(output: Output) -> bool:
@@ -218,7 +231,10 @@ def grid(width: int, height: int, strides: Sequence[int], centre: float) -> tupl
 def from_centre(centre_xy: Floats, size_wh: Floats) -> Floats:
     """(N, 4) x1 y1 x2 y2 of centres and sizes."""
     half = size_wh * np.float32(0.5)
-    return np.concatenate([centre_xy - half, centre_xy + half], axis=1)
+    boxes = np.empty((len(half), 4), np.float32)
+    np.subtract(centre_xy, half, out=boxes[:, :2])
+    np.add(centre_xy, half, out=boxes[:, 2:])
+    return boxes
 
 
 def outputs_problem(outputs: Sequence[Port], expects: str, family: str) -> Problem:

@@ -8,7 +8,6 @@ al., Generalized Focal Loss, 2020, section 3; the configurations of NanoDet (BGR
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -31,7 +30,7 @@ from runtime.model.families.family import (
     grid,
     grid_cells,
     labels_problem,
-    likely,
+    nothing,
     outputs_problem,
 )
 from runtime.model.geometry import Geometry
@@ -174,15 +173,16 @@ def _is_scores(outputs: Sequence[Port], index: int) -> bool:
 
 
 class GflDecoder:
-    """Holds the cell centres of one model."""
+    """Holds the cells of one model."""
 
     def __init__(self, spec: ModelSpec, heads: Heads, classes: int, bins: int, centre: float) -> None:
         strides = [stride for stride, _, _ in heads]
-        cells, self._strides = grid(spec.input.width, spec.input.height, strides, centre)
-        self._centres = cells * self._strides
+        cells, sizes = grid(spec.input.width, spec.input.height, strides, centre)
+        self._centres = np.concatenate([cells * sizes] * 2, axis=1)
+        self._steps = sizes * np.array([-1, -1, 1, 1], np.float32)
+        """By cell, for each side of the box: where distances start, and what a distance of one moves it by."""
         self._joined = heads[0][1] == heads[0][2]
-        self._score_outputs = [scores for _, scores, _ in heads]
-        self._distance_outputs = [distances for _, _, distances in heads]
+        self._pairs = [(scores, distances) for _, scores, distances in heads]
         self._classes = classes
         self._bins = np.arange(bins, dtype=np.float32)
         self._limit = np.array([spec.input.width, spec.input.height] * 2, np.float32)
@@ -199,34 +199,42 @@ class GflDecoder:
         """Scores and distances level by level; where one output holds all levels, of all at once."""
         if self._joined:
             return [(outputs[0][:, : self._classes], outputs[0][:, self._classes :])]
-        pairs = zip(self._score_outputs, self._distance_outputs, strict=True)
-        return [(outputs[scores], outputs[distances]) for scores, distances in pairs]
+        return [(outputs[scores], outputs[distances]) for scores, distances in self._pairs]
 
     def _one(self, levels: list[tuple[Floats, Floats]], geometry: Geometry) -> Answer:
-        rows = [likely(scores, self._spec.decode.score_threshold) for scores, _ in levels]
-        starts = itertools.accumulate((len(scores) for scores, _ in levels[:-1]), initial=0)
-        cells = np.concatenate([row + start for row, start in zip(rows, starts, strict=True)])
-        scores, distances = (
-            np.concatenate([level[part][row] for level, row in zip(levels, rows, strict=True)])
-            for part in (0, 1)
+        found, first_cell = [], 0
+        for scores, distances in levels:
+            rows, class_ids, chosen = choose(scores, self._spec)
+            if len(rows):
+                found.append((rows + first_cell, class_ids, chosen, distances[rows]))
+            first_cell += len(scores)
+        if not found:
+            return nothing(self._spec, geometry)
+        cells, class_ids, chosen, distances = (
+            parts[0] if len(found) == 1 else np.concatenate(parts) for parts in zip(*found, strict=True)
         )
-        return self._chosen(scores, distances, cells, geometry)
+        return self._finished(cells, class_ids, chosen, distances, geometry)
 
     def of_rows(self, rows: Floats, cells: Indices, others: Sequence[Output], geometry: Geometry) -> Answer:
         """As `shrink.RowDecoder` has it."""
-        return self._chosen(rows[:, : self._classes], rows[:, self._classes :], cells, geometry)
+        chosen, class_ids, scores = choose(rows[:, : self._classes], self._spec)
+        return self._finished(cells[chosen], class_ids, scores, rows[chosen, self._classes :], geometry)
 
-    def _chosen(self, scores: Floats, distances: Floats, cells: Indices, geometry: Geometry) -> Answer:
-        chosen, class_ids, kept_scores = choose(scores, self._spec)
-        boxes = self._boxes(distances[chosen], cells[chosen])
-        return finish(Candidates(boxes, kept_scores, class_ids.astype(np.int32)), self._spec, geometry)
+    def _finished(
+        self, cells: Indices, class_ids: Indices, scores: Floats, distances: Floats, geometry: Geometry
+    ) -> Answer:
+        return finish(Candidates(self._boxes(distances, cells), scores, class_ids), self._spec, geometry)
 
     def _boxes(self, distributions: Floats, cells: Indices) -> Floats:
-        logits = distributions.reshape(-1, 4, len(self._bins))
-        weights = np.exp(logits - logits.max(axis=2, keepdims=True))
-        distances = (weights @ self._bins) / weights.sum(axis=2) * self._strides[cells]
-        centres = self._centres[cells]
-        boxes = np.concatenate([centres - distances[:, 0:2], centres + distances[:, 2:4]], axis=1)
+        weights = distributions.reshape(-1, 4, len(self._bins))
+        weights = weights - np.maximum.reduce(weights, axis=2, keepdims=True)
+        np.exp(weights, out=weights)
+        totals = np.add.reduce(weights, axis=2)
+        weights *= self._bins
+        boxes: Floats = np.add.reduce(weights, axis=2)
+        boxes /= totals
+        boxes *= self._steps[cells]
+        boxes += self._centres[cells]
         np.maximum(boxes, 0, out=boxes)
         np.minimum(boxes, self._limit, out=boxes)
         return boxes

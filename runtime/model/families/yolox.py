@@ -26,9 +26,7 @@ from runtime.model.families.family import (
     from_centre,
     grid,
     grid_cells,
-    has_nan,
     labels_problem,
-    not_a_number,
     outputs_problem,
 )
 from runtime.model.geometry import Geometry
@@ -117,17 +115,16 @@ class YoloXDecoder:
         return [self._one(batch[i], geometry) for i, geometry in enumerate(geometries)]
 
     def _one(self, rows: Floats, geometry: Geometry) -> Answer:
-        likely = (~(rows[:, 4] <= self._spec.decode.score_threshold)).nonzero()[0]
-        best = rows[likely]
-        if has_nan(best):  # those whose objectness is no number are among them
-            return not_a_number(self._spec)
-        return self.of_rows(best, likely, (), geometry)
+        low = rows[:, 4] <= self._spec.decode.score_threshold
+        # Those whose objectness is no number are among them.
+        likely = np.logical_not(low, out=low).nonzero()[0]
+        return self.of_rows(rows[likely], likely, (), geometry)
 
     def of_rows(self, rows: Floats, cells: Indices, others: Sequence[Output], geometry: Geometry) -> Answer:
         """As `shrink.RowDecoder` has it."""
         chosen, class_ids, scores = choose(rows[:, 4:5] * rows[:, 5:], self._spec)
-        boxes = self._boxes(rows[chosen], cells[chosen])
-        return finish(Candidates(boxes, scores, class_ids.astype(np.int32)), self._spec, geometry)
+        boxes = self._boxes(rows[:, :4][chosen], cells[chosen])
+        return finish(Candidates(boxes, scores, class_ids), self._spec, geometry)
 
     def _boxes(self, rows: Floats, cells: Indices) -> Floats:
         if self._decoded:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ def one_iou(a, b):
 @st.composite
 def detections(draw):
     seed = draw(st.integers(0, 2**32 - 1))
-    count = draw(st.one_of(st.integers(0, 12), st.integers(120, 300)))
+    count = draw(st.one_of(st.integers(0, 12), st.integers(55, 75), st.integers(120, 300)))
     random = np.random.default_rng(seed)
     corner = random.integers(-20, 200, (count, 2)).astype(np.float32)
     size = random.integers(0, 80, (count, 2)).astype(np.float32)
@@ -68,3 +69,13 @@ def test_iou_of_half_overlapping_boxes_is_a_third():
     a = np.array([[0.0, 0.0, 2.0, 1.0]])
     b = np.array([[1.0, 0.0, 3.0, 1.0], [5.0, 5.0, 5.0, 5.0]])
     assert np.allclose(iou_matrix(a, b), [[1 / 3, 0.0]])
+
+
+@pytest.mark.parametrize("others", [0, 100])
+def test_an_overlap_of_just_the_threshold_is_none(others):
+    pair = [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 2.0, 1.0]]
+    far = [[10.0 * i, 50.0, 10.0 * i + 1, 51.0] for i in range(others)]  # more than are compared one by one
+    boxes = np.array(pair + far, np.float32)
+    scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
+    kept = [nms(boxes, scores, None, iou_threshold=t, max_detections=300) for t in (0.5, 0.49)]
+    assert [len(indices) for indices in kept] == [others + 2, others + 1]
