@@ -27,6 +27,7 @@ from fleet.calls import (
 )
 from fleet.errors import Refused
 from fleet.events.remote import RemoteEvents
+from fleet.health.remote import RemoteFaults
 from fleet.rollout.remote import RemoteRollouts
 from wire import sealed
 from wire.bundle import Bundle
@@ -47,12 +48,17 @@ class Client(Calls):
         super().__init__(access, transport)
         self.rollouts = RemoteRollouts(self._call, self._all)
         self.fleet_events = RemoteEvents(self._call, self._streamed)
+        self.faults = RemoteFaults(self._call, self._all)
 
     def __enter__(self) -> Client:
         return self
 
     def health(self) -> shapes.PlaneHealth:
         return self._call("GET", "/health")
+
+    def overview(self) -> shapes.OverviewView:
+        """The fleet at a glance."""
+        return self._call("GET", "/overview")
 
     def create_enrolment_token(self, **wanted: Any) -> shapes.NewEnrolmentTokenView:
         """`device`, `replace`, `labels`, `lifetime_hours`, `uses`; the answer holds `token`."""

@@ -100,7 +100,11 @@ class ObjectStore(_Section):
 
 
 class Limits(_Section):
-    """Bounds of uploads, checks and kept history."""
+    """Bounds of uploads, checks and kept history.
+
+    Health messages are kept for `raw_hours`, then in steps: of a minute for `minutes_hours`, of a quarter of an hour for `history_days`,
+    of a day for `daily_days`. Faults and alerts that are over stay for `faults_days`.
+    """
 
     upload_bytes: int = Field(default=2 * GIB, ge=1)
     unpacked_bytes: int = Field(default=4 * GIB, ge=1)
@@ -116,7 +120,11 @@ class Limits(_Section):
     check_cpu_s: int = Field(default=240, ge=1)
     check_memory_bytes: int = Field(default=12 * GIB, ge=1)
     checks_at_once: int = Field(default=1, ge=1)
-    history_days: float = Field(default=7.0, gt=0)
+    raw_hours: float = Field(default=3.0, ge=1)
+    minutes_hours: float = Field(default=24.0, ge=1)
+    history_days: float = Field(default=7.0, ge=1)
+    daily_days: float = Field(default=400.0, ge=2)
+    faults_days: float = Field(default=90.0, gt=0)
     events_days: float = Field(default=30.0, gt=0)
     diagnostics_days: float = Field(default=7.0, gt=0)
     desired_days: float = Field(default=30.0, gt=0)
@@ -124,6 +132,24 @@ class Limits(_Section):
     certificate_days: float = Field(default=90.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1, le=600)
     receive_maximum: int = Field(default=10_000, ge=1, le=65535)
+
+
+class FaultSettings(_Section):
+    """Of one kind of fault: seconds until it is told and until it is over, another severity, or `off`."""
+
+    visible_s: float | None = Field(default=None, ge=0, le=86_400)
+    clear_s: float | None = Field(default=None, ge=0, le=86_400)
+    severity: Literal["", "critical", "warning", "info"] = ""
+    off: bool = False
+
+
+class Faults(_Section):
+    """Faults are looked for every so many seconds; devices of a site have the same value of the label `site_label`. `kinds` changes what is
+    declared of a fault, by its code."""
+
+    site_label: str = Field(default="site", min_length=1, max_length=63)
+    every_s: float = Field(default=5.0, ge=0.1, le=60)
+    kinds: dict[str, FaultSettings] = Field(default_factory=dict)
 
 
 class TrustDays(_Section):
@@ -193,6 +219,7 @@ class Config(_Section):
     http: Http = Http()
     broker: Broker = Broker()
     limits: Limits = Limits()
+    faults: Faults = Faults()
     trust_days: TrustDays = TrustDays()
     access: Access = Access()
     console: Console = Console()

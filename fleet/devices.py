@@ -16,8 +16,9 @@ from fleet.clock import Clock, Ids
 from fleet.db import Database
 from fleet.enrolment import EnrolmentTokens, bad_token
 from fleet.errors import NotFound, Refused, Taken
+from fleet.health.tables import HealthRow
 from fleet.selector import label_problems
-from fleet.tables import Device, EnrolmentToken, EventRow, HealthRow, ResponseRow, Secret
+from fleet.tables import Device, EnrolmentToken, EventRow, ResponseRow, Secret
 from wire.enrol import EnrolRequest
 from wire.names import DeviceId
 from wire.problem import nearest
@@ -142,7 +143,7 @@ class Devices:
     def health_history(
         self, name: str, since_wall: float, limit: int, after: tuple[float, int] = (0.0, 0)
     ) -> list[HealthRow]:
-        """The kept figures since a time, oldest first, beginning after a pair of time and row.
+        """Messages of the last hours since a time, oldest first, beginning after a pair of time and row.
 
         :raises NotFound: no such device
         """
@@ -153,11 +154,10 @@ class Devices:
         with self._database.read() as session:
             return list(session.scalars(query.order_by(HealthRow.received_at, HealthRow.row).limit(limit)))
 
-    def forget_old(self, history_days: float, events_days: float) -> int:
-        """Delete history and events past their time; how many rows went."""
+    def forget_old(self, events_days: float) -> int:
+        """Delete events and answers past their time; how many rows went."""
         at = self._clock.wall()
         bounds = (
-            (HealthRow, HealthRow.received_at < at - history_days * DAY_S),
             (EventRow, EventRow.received_at < at - events_days * DAY_S),
             (ResponseRow, ResponseRow.issued_at < at - events_days * DAY_S),
         )

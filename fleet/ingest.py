@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, select, update
+from sqlalchemy import bindparam, case, insert, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -25,11 +25,15 @@ from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
 from fleet.errors import Transient
 from fleet.event_pictures import Lifted, lift
+from fleet.health import signs
+from fleet.health.figures import figures, packed
+from fleet.health.shown import write_signs
+from fleet.health.tables import HealthRow
 from fleet.lags import Lags
 from fleet.link import Incoming
 from fleet.picture_rows import PictureRow
 from fleet.pictures import Pictures
-from fleet.tables import Device, EventRow, HealthRow, ResponseRow, RevisionRun
+from fleet.tables import Device, EventRow, ResponseRow, RevisionRun
 from wire import envelope
 from wire.bench import COMMAND
 from wire.command import Response
@@ -79,6 +83,7 @@ class _Batch:
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     health: list[dict[str, Any]] = field(default_factory=list)
+    signs: dict[tuple[str, str], tuple[signs.Sign, ...]] = field(default_factory=dict)
     run: dict[str, int] = field(default_factory=dict)
     responses: list[tuple[str, float, Response]] = field(default_factory=list)
     stamps: list[float] = field(default_factory=list)
@@ -170,7 +175,10 @@ class Ingest:
             rows = [row for row in batch.events if row["device"] in known]
             new = insert_ignoring(session, EventRow, rows)
             insert_ignoring(session, PictureRow, [row for row in batch.pictures if row["device"] in known])
-            session.add_all(HealthRow(**row) for row in batch.health if row["device"] in known)
+            health = [row for row in batch.health if row["device"] in known]
+            if health:
+                session.execute(insert(HealthRow), health)
+            write_signs(session, batch.signs, known, batch.received_at)
             self._write_run(session, batch, known)
             answers = [self._write_response(session, *response) for response in batch.responses]
         stored_at = self._clock.wall()
@@ -304,6 +312,7 @@ def _reported(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
     batch.device(topic.device).update(
         reported=content.data, reported_at=batch.received_at, last_seen_at=batch.received_at
     )
+    batch.signs[topic.device, "reported"] = signs.of_reported(reported)
 
 
 def _health(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
@@ -317,9 +326,10 @@ def _health(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
             "at": content.at,
             "received_at": batch.received_at,
             "revision": _in_range(health.revision, "revision"),
-            "figures": figures(health),
+            "figures": packed(figures(health)),
         }
     )
+    batch.signs[topic.device, "health"] = signs.of_health(health, content.synced)
 
 
 def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
@@ -381,28 +391,3 @@ _READERS: dict[str, Callable[[Parsed, envelope.Envelope, _Batch], None]] = {
     "event": _event,
     "rsp": _response,
 }
-
-
-def figures(health: Health) -> dict[str, Any]:
-    """The figures of a health document that are kept as history; a hundredth of its size."""
-    cameras = {
-        name: {
-            "state": camera.state,
-            "fps": camera.fps,
-            "results": camera.results,
-            "no_answer": sum(camera.no_answer.values()),
-            "blind_s": round(sum(camera.blind_s.values()), 3),
-            "blind": {cause: round(blind_s, 1) for cause, blind_s in camera.blind_s.items()},
-            "faults": [fault.reason for fault in camera.faults],
-            "latency_p95_ms": camera.latency_p95_ms,
-        }
-        for name, camera in health.cameras.items()
-    }
-    host = health.host
-    return {
-        "cpu_percent": host.cpu_percent,
-        "memory_available_bytes": host.memory_available_bytes,
-        "disk_free_bytes": host.disk_free_bytes,
-        "temperature_celsius": host.temperature_celsius,
-        "cameras": cameras,
-    }

@@ -37,6 +37,7 @@ from fleet.errors import FleetError, Misconfigured, Transient
 from fleet.events.live import Streams
 from fleet.events.log import EventLog
 from fleet.garbage import Garbage
+from fleet.health.care import HealthCare
 from fleet.ingest import Ingest
 from fleet.lease import Leadership
 from fleet.link import Link
@@ -196,6 +197,16 @@ class Plane:
         )
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
+        self.health = HealthCare(
+            self.database,
+            self.clock,
+            self.ids,
+            self.roster,
+            config.limits,
+            config.faults,
+            lambda: self.replica.leads,
+            self.replica.check,
+        )
         self.runner = Runner(
             self.database, self.desired, self.clock, lambda: self.replica.leads, self.replica.check
         )
@@ -232,6 +243,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.runner.run(), name="rollouts"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch_silence(), name="silence"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.health.run(), name="health"))
             self._running = stack.pop_all()
         return self
 
@@ -268,7 +280,8 @@ class Plane:
         await asyncio.to_thread(self.certificates.forget_old)
         await asyncio.to_thread(self.sessions.forget_old)
         await asyncio.to_thread(self.answers.forget_old)
-        gone = await asyncio.to_thread(self.devices.forget_old, limits.history_days, limits.events_days)
+        gone = await asyncio.to_thread(self.devices.forget_old, limits.events_days)
+        gone += await asyncio.to_thread(self.health.forget_old)
         gone += await self.clips.forget_old(limits.events_days)
         gone += await self.pictures.forget_all(limits.pictures_days)
         await self.upkeep.forget_old(limits.diagnostics_days)

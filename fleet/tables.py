@@ -51,6 +51,7 @@ class Device(Base):
     """A device, with the last of everything it said."""
 
     __tablename__ = "devices"
+    __table_args__ = (Index("ix_devices_presence_id", "presence", "id"),)
 
     id: Mapped[str] = mapped_column(NAME, primary_key=True)
     created_at: Mapped[float] = mapped_column(Float)
@@ -227,20 +228,6 @@ class RevisionRun(Base):
     device: Mapped[str] = mapped_column(NAME, primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     last_at: Mapped[float] = mapped_column(Float)
-
-
-class HealthRow(Base):
-    """One health message, its figures only; the whole document of the last one is with the device."""
-
-    __tablename__ = "health_history"
-    __table_args__ = (Index("ix_health_history_device_received_at", "device", "received_at"),)
-
-    row: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
-    device: Mapped[str] = mapped_column(NAME)
-    at: Mapped[float] = mapped_column(Float)
-    received_at: Mapped[float] = mapped_column(Float, index=True)
-    revision: Mapped[int] = mapped_column(BigInteger)
-    figures: Mapped[dict[str, Any]]
 
 
 class EventRow(Base):

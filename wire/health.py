@@ -101,7 +101,8 @@ class CameraHealth(Doc):
     """One camera since its pipeline was defined. Frame counters: frames = results + sum(no_answer) + sum(skipped) + in flight.
 
     `blind_s` since then, `blind_hour_s` in the last hour, open interval included; both seconds by cause. `decoder`: what
-    decodes. `drift_ms`: by how much the stream's own clock has run ahead of the device's since the stream was opened. `packets_lost` (of UDP) since
+    decodes. `drift_ms`: by how much the stream's own clock has run ahead of the device's since the stream was opened. `brightness`: of the last picture
+    looked at, mean grey from 0 to 1. `packets_lost` (of UDP) since
     then, `loss_share` of those that the camera sent between its last two reports; None where that is not known.
     """
 
@@ -122,6 +123,7 @@ class CameraHealth(Doc):
     relief: Relief | None = None
     decoder: str = ""
     drift_ms: float | None = None
+    brightness: float | None = None
     packets_lost: int | None = None
     loss_share: float | None = None
     restarts: int = 0

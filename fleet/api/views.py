@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from fleet import shapes
 from fleet.access.users import Person, bindings_of
 from fleet.benchmarks import Measured
+from fleet.health.figures import unpacked
+from fleet.health.tables import HealthRow
 from fleet.picture_rows import PictureRow
 from fleet.rollout import decision
 from fleet.rollout.board import Line
@@ -25,7 +27,6 @@ from fleet.tables import (
     Device,
     EnrolmentToken,
     EventRow,
-    HealthRow,
     Secret,
     Version,
 )
@@ -174,7 +175,12 @@ def clip(row: ClipRow) -> shapes.ClipView:
 
 
 def health(row: HealthRow) -> shapes.HealthPoint:
-    return {"at": row.at, "received_at": row.received_at, "revision": row.revision, "figures": row.figures}
+    return {
+        "at": row.at,
+        "received_at": row.received_at,
+        "revision": row.revision,
+        "figures": unpacked(row.figures),
+    }
 
 
 def benchmark(measured: Measured) -> shapes.BenchmarkView:

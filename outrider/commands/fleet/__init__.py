@@ -15,6 +15,7 @@ NOUNS = (
     "catalogue",
     "releases",
     "rollouts",
+    "faults",
     "trust",
     "bundle",
     "bench",

@@ -1,0 +1,1 @@
+"""What devices' health comes to: history in steps, faults, drift. The figures are devices', the judgement is here."""
