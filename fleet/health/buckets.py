@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fleet.health.figures import SCOPES, numbers
+from fleet.health.figures import numbers
 
 MINUTE_S, QUARTER_S, DAY_S = 60, 900, 86_400
 THOUSANDTHS = 1000
+MOST = 1e12
+"""No figure is that large; a device may say what it likes."""
 AHEAD_S = 60.0
 LATE_S = 7 * 86_400.0
 """A device's own time is believed between these around the time of arrival; else the time of arrival counts."""
@@ -32,33 +34,34 @@ def start_of(at: float, step_s: int) -> int:
     return int(at // step_s) * step_s
 
 
-def counts_of(kept: Mapping[str, Any]) -> Counts:
-    """The counters of what was kept of a document."""
-    return {
-        f"{scope}/{name}": {
-            figure: round(value * THOUSANDTHS)
-            for figure, value in values.items()
-            if SCOPES[scope][figure].counter
-        }
-        for (scope, name), values in numbers(kept).items()
-    }
-
-
-def bucket_of(kept: Mapping[str, Any], before: Counts | None) -> Bucket:
-    """One document as a bucket. `before`: the counters of the document before it of the same device; None where there is none, so that
-    nothing is known to have grown. A counter that has fallen began anew."""
+def read(kept: Mapping[str, Any], before: Counts | None) -> tuple[Bucket, Counts]:
+    """One document as a bucket, and its counters. `before`: the counters of the document before it of the same device; None where there is
+    none, so that nothing is known to have grown. A counter that has fallen began anew."""
     made: Bucket = {}
-    for (scope, name), values in numbers(kept).items():
-        key = f"{scope}/{name}"
-        part = made[key] = {}
-        for figure, value in values.items():
+    counts: Counts = {}
+    for key, part, figures in numbers(kept):
+        into: dict[str, Any] = {}
+        counted: dict[str, int] = {}
+        former = before.get(key, {}) if before is not None else {}
+        for figure, value in part.items():
+            kind = figures.get(figure)
+            if kind is None or not isinstance(value, int | float) or not -MOST < value < MOST:
+                continue
             number = round(value * THOUSANDTHS)
-            if not SCOPES[scope][figure].counter:
-                part[figure] = [1, number, number, number]
-            elif before is not None:
-                former = before.get(key, {}).get(figure, 0)
-                part[figure] = number - former if number >= former else number
-    return made
+            if not kind.counter:
+                into[figure] = [1, number, number, number]
+                continue
+            counted[figure] = number
+            if before is not None:
+                grown = number - former.get(figure, 0)
+                into[figure] = grown if grown >= 0 else number
+        made[key], counts[key] = into, counted
+    return made, counts
+
+
+def counts_of(kept: Mapping[str, Any]) -> Counts:
+    """The counters of what was kept of a document, in thousandths."""
+    return read(kept, None)[1]
 
 
 def merge(into: Bucket, other: Mapping[str, Mapping[str, Any]]) -> Bucket:
@@ -108,6 +111,11 @@ class Increments:
             return
         before = tail[1] if tail is not None and 0 < at - tail[0] <= self._forget_s else None
         key = device, start_of(at, MINUTE_S)
-        merge(self.minutes.setdefault(key, {}), bucket_of(kept, before))
+        bucket, counts = read(kept, before)
+        there = self.minutes.get(key)
+        if there is None:
+            self.minutes[key] = bucket
+        else:
+            merge(there, bucket)
         if tail is None or at > tail[0]:
-            self._tails[device] = at, counts_of(kept)
+            self._tails[device] = at, counts

@@ -57,9 +57,6 @@ MODEL = {
 SCOPES: dict[str, Mapping[str, Figure]] = {"device": HOST, "camera": CAMERA, "model": MODEL}
 """What is known of a device, of each of its cameras, of each of its models."""
 
-Values = dict[str, float]
-"""Figure → value; what a document does not tell is absent."""
-
 
 def figures(health: Health) -> dict[str, Any]:
     """What is kept of one document: numbers, states and the causes of blindness; a tenth of its size."""
@@ -123,21 +120,16 @@ def _told(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def numbers(kept: Mapping[str, Any]) -> dict[tuple[str, str], Values]:
-    """The numbers of what is kept, by scope and name; the device's own name is empty."""
+def numbers(kept: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Figure]]]:
+    """The parts of what is kept: `scope/name` (the device's own name is empty), what it tells, and the figures that are known of it."""
     host = {**kept}
     for name, figure in (("memory_available", "memory_available_bytes"), ("disk_free", "disk_free_bytes")):
         if figure in kept:
             host[f"{name}_mib"] = kept[figure] / MIB
-    found = {("device", ""): _numbers(host, HOST)}
+    yield "device/", host, HOST
     for scope, section in (("camera", "cameras"), ("model", "models")):
         for name, part in kept.get(section, {}).items():
-            found[scope, name] = _numbers(part, SCOPES[scope])
-    return found
-
-
-def _numbers(part: Mapping[str, Any], figures: Mapping[str, Figure]) -> Values:
-    return {name: float(part[name]) for name in figures if isinstance(part.get(name), int | float)}
+            yield f"{scope}/{name}", part, SCOPES[scope]
 
 
 def packed(value: Any) -> bytes:
