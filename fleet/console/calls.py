@@ -99,6 +99,27 @@ class Api:
         answer = await self._ask(method, path, query, body, headers)
         return answer.json() if answer.content else None
 
+    async def send(self, path: str, content: bytes, **query: Any) -> Any:
+        """A file as the body of a POST."""
+        headers = {"X-CSRF-Token": self.csrf, "Content-Type": "application/octet-stream"}
+        given = {name: value for name, value in query.items() if value not in (None, "")}
+        answer = await self._client.post(f"{API}{path}", params=given, content=content, headers=headers)
+        if answer.status_code >= 400:
+            raise problem_of(answer)
+        return answer.json()
+
+    async def all(self, path: str, most: int = 5000, **query: Any) -> list[Any]:
+        """Every item of a list, page after page, up to so many."""
+        items: list[Any] = []
+        cursor: str | None = None
+        while len(items) < most:
+            page = await self.get(path, limit=500, cursor=cursor, **query)
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        return items
+
     async def _ask(
         self,
         method: str,

@@ -10,6 +10,7 @@
     if (window.Quasar) window.Quasar.Dark.set(dark);
     const button = document.querySelector("[data-theme-button]");
     if (button) button.title = `Light or dark: ${wanted()}`;
+    window.emitEvent?.("theme", root.dataset.theme);
   }
   paint();
   system.addEventListener("change", paint);

@@ -1,0 +1,29 @@
+"""The picture of a workflow in a page: it scrolls where it is wider than the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nicegui import ui
+
+from fleet.console.graph import StepFigures, draw
+from fleet.console.parts.tags import tag
+
+
+class Graph:
+    """Drawn anew by `show`."""
+
+    def __init__(self) -> None:
+        with tag("div", "graph-box", tabindex="0", role="group", aria_label="Graph of the workflow"):
+            self._drawn = ui.html("", sanitize=False)  # the drawing escapes every text itself
+
+    def show(
+        self,
+        document: Any,
+        figures: Mapping[str, StepFigures] | None = None,
+        problems: Mapping[str, str] | None = None,
+    ) -> None:
+        """Draw this definition."""
+        svg = draw(document, figures, problems)
+        self._drawn.set_content(svg or '<p class="quiet">There is nothing to draw yet.</p>')
