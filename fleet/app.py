@@ -16,6 +16,7 @@ from fleet.api import (
     exchange,
     faults,
     health,
+    metrics,
     people,
     pictures,
     problems,
@@ -28,6 +29,8 @@ from fleet.api import (
     workflows,
 )
 from fleet.api.requests import RequestIds
+from fleet.metrics.page import MetricsPage
+from fleet.metrics.requests import Requests, Timed
 from fleet.plane import Plane
 
 
@@ -75,5 +78,9 @@ def make_app(plane: Plane) -> FastAPI:
     ):
         app.include_router(router)
     app.add_middleware(RequestIds, ids=plane.ids)
+    app.include_router(metrics.router)
+    requests = Requests()
+    app.state.metrics = MetricsPage(plane, requests, plane.config.metrics.label)
+    app.add_middleware(Timed, requests=requests)
     description.install(app)
     return app

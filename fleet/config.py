@@ -204,6 +204,14 @@ class Console(_Section):
     enabled: bool = True
 
 
+class Metrics(_Section):
+    """`/metrics`: `token` wants an API token of a viewer of the whole fleet, `local` nothing from this machine and a token from elsewhere,
+    `open` nothing, `off` serves none. `label`: figures of devices are told apart by its value (100 values at most)."""
+
+    access: Literal["token", "local", "open", "off"] = "local"
+    label: str = Field(default="site", min_length=1, max_length=63)
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
@@ -224,6 +232,7 @@ class Config(_Section):
     access: Access = Access()
     console: Console = Console()
     oidc: Provider = Provider()
+    metrics: Metrics = Metrics()
 
 
 class DataDir:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from wire.health import CameraHealth, Health, ModelHealth
+from wire.health import Accelerator, CameraHealth, Health, ModelHealth
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,10 +24,56 @@ def text(health: Health, *, connected: bool) -> str:
         _family("memory_available_bytes", "gauge", "Free memory.", [({}, host.memory_available_bytes)]),
         _family("disk_free_bytes", "gauge", "Free space.", [({}, host.disk_free_bytes)]),
         _family("temperature_celsius", "gauge", "Of the processor.", _told({}, host.temperature_celsius)),
+        *_accelerator_families(health.accelerators),
+        *_outbox_families(health),
         *_camera_families(cameras),
+        *_sink_families(cameras),
         *_model_families(models),
     ]
     return "".join(parts)
+
+
+def _accelerator_families(accelerators: Sequence[Accelerator]) -> Iterable[str]:
+    def each(name: str, factor: float = 1.0) -> list[Sample]:
+        return [
+            ({"index": str(index), "name": a.name}, float(value) * factor)
+            for index, a in enumerate(accelerators)
+            if (value := getattr(a, name)) is not None
+        ]
+
+    yield _family("accelerator_busy_ratio", "gauge", "Load of the GPU.", each("utilisation_percent", 0.01))
+    yield _family("accelerator_memory_used_bytes", "gauge", "Memory in use.", each("memory_used_bytes"))
+    yield _family("accelerator_temperature_celsius", "gauge", "Of the GPU.", each("temperature_celsius"))
+
+
+def _outbox_families(health: Health) -> Iterable[str]:
+    waiting = {"fleet": health.outbox, **health.relays}
+    known = {name: outbox for name, outbox in waiting.items() if outbox is not None}
+    rows: list[Sample] = [({"broker": name}, float(outbox.rows)) for name, outbox in known.items()]
+    size: list[Sample] = [({"broker": name}, float(outbox.bytes)) for name, outbox in known.items()]
+    dropped = [
+        ({"broker": name, "kind": kind}, float(count))
+        for name, outbox in known.items()
+        for kind, count in outbox.dropped.items()
+    ]
+    yield _family("outbox_rows", "gauge", "Messages that wait for a broker.", rows)
+    yield _family("outbox_bytes", "gauge", "Bytes of them.", size)
+    yield _family("outbox_dropped_total", "counter", "Messages that gave way.", dropped)
+
+
+def _sink_families(cameras: Mapping[str, CameraHealth]) -> Iterable[str]:
+    def each(name: str) -> list[Sample]:
+        return [
+            ({"camera": camera, "sink": sink}, float(getattr(figures, name)))
+            for camera, c in cameras.items()
+            for sink, figures in c.sinks.items()
+        ]
+
+    yield _family("sink_delivered_total", "counter", "What a sink has delivered.", each("delivered"))
+    yield _family("sink_dropped_total", "counter", "What gave way because too much waited.", each("dropped"))
+    yield _family("sink_dead_total", "counter", "What was refused, or tried too often.", each("dead"))
+    yield _family("sink_waiting", "gauge", "What waits.", each("waiting"))
+    yield _family("sink_failing", "gauge", "1 while it fails.", each("failing"))
 
 
 def _camera_families(cameras: Mapping[str, CameraHealth]) -> Iterable[str]:
@@ -64,6 +110,15 @@ def _camera_families(cameras: Mapping[str, CameraHealth]) -> Iterable[str]:
         if c.packets_lost is not None
     ]
     yield _family("camera_packets_lost", "gauge", "On the way, since the stream was opened.", lost)
+    blind_now = [
+        ({"camera": camera, "cause": c.blind_now.cause}, c.blind_now.for_s)
+        for camera, c in cameras.items()
+        if c.blind_now is not None
+    ]
+    yield _family("camera_blind_now_seconds", "gauge", "Since when it is blind, while it is.", blind_now)
+    yield _family("camera_events_total", "counter", "Events made.", each("events"))
+    yield _family("camera_events_dropped_total", "counter", "Events dropped.", each("events_dropped"))
+    yield _family("camera_step_errors_total", "counter", "Of steps.", by("step", "step_errors"))
     yield _family("camera_state", "gauge", "1 for the state the camera is in.", up)
     yield _family("camera_fault", "gauge", "1 for each fault of the picture that is visible.", faults)
     yield _family("camera_blind_seconds_total", "counter", "Time in which it was not truly watched.", blind)
@@ -84,6 +139,14 @@ def _model_families(models: Mapping[str, ModelHealth]) -> Iterable[str]:
 
     up = [({"model": model}, float(m.state == "ok")) for model, m in models.items()]
     yield _family("model_up", "gauge", "1 while the model serves.", up)
+    latency = [
+        ({"model": model, "quantile": quantile}, value / 1000.0)
+        for model, m in models.items()
+        for quantile, value in (("0.5", m.infer_p50_ms), ("0.95", m.infer_p95_ms))
+        if value is not None
+    ]
+    yield _family("model_latency_seconds", "gauge", "Of an answer.", latency)
+    yield _family("model_restarts_total", "counter", "Of its process.", each("restarts"))
     yield _family("model_requests_total", "counter", "Tensors asked about.", each("requests"))
     yield _family("model_errors_total", "counter", "Failures of the engine.", each("errors"))
     yield _family("model_rss_bytes", "gauge", "Memory of its process.", each("rss_bytes"))

@@ -1,0 +1,1 @@
+"""Figures of the fleet and of the control plane for Prometheus."""
