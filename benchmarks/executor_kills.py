@@ -9,6 +9,7 @@ copy of it is taken up to its end; the next process goes on with the original, a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -18,16 +19,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.update.__main__ import update
 from agent.update.journal import Journal
-from tests.fakes.update_tree import Offers, at_rest, whole
+from tests.fakes.update_tree import ENDS, Offers, at_rest, whole
 from wire.reasons import Reason
 
 LAST = 7
+GOOD = tuple(revision for revision, end in ENDS.items() if end == "COMMITTED")
+CUT_TOO_OFTEN = Reason.STARTS_WITHOUT_COMMIT.value
 ONWARD = 8
 """Every so many kills the copy takes the revisions to the last one too."""
 
@@ -126,42 +129,69 @@ class _Series:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         if status == 0:
-            at_rest(state, may_be_empty=False)
+            with self._complaints(state):
+                _came_to_the_last(state)
             return False
-        assert os.WIFSIGNALED(status), f"the executor ended by itself: {status}"
         self._kills.kills += 1
+        if not os.WIFSIGNALED(status):
+            self._complain(f"the executor ended by itself: {status}")
         self._look(state)
         return True
 
     def _look(self, state: Path) -> None:
         copy = self._base / "copy"
         shutil.copytree(state, copy, symlinks=True)
-        try:
-            self._kills.where[_phase(state)] += 1
+        self._kills.where[_phase(state)] += 1
+        with self._complaints(copy):
             whole(state)
             update(copy, self._offers.source, [])
             at_rest(copy)
             if self._kills.kills % ONWARD == 0:
                 update(copy, self._offers.source, self._offers.paths)
                 _came_to_the_last(copy)
+        shutil.rmtree(copy)
+
+    @contextlib.contextmanager
+    def _complaints(self, state: Path) -> Iterator[None]:
+        try:
+            yield
         except Exception as e:
-            self._kills.broken.append(
-                f"kill {self._kills.kills}, seed {self._kills.seed}: {type(e).__name__}: {e}"
-            )
-        finally:
-            shutil.rmtree(copy)
+            self._complain(f"{type(e).__name__}: {e}; {_rows(state)}")
+
+    def _complain(self, words: str) -> None:
+        self._kills.broken.append(f"kill {self._kills.kills}, seed {self._kills.seed}: {words}")
 
 
 def _came_to_the_last(state: Path) -> None:
-    """The last revision runs; or it, or what it brings, was cut three times in probation, which is in quarantine for it."""
-    running = at_rest(state, may_be_empty=False)
+    """Everything that was offered has come to its end: the last revision runs, and where it does not, it was cut too often.
+
+    Or what it brings was, with another revision: that is in quarantine for it. A device whose every good revision was cut so often runs none.
+    """
+    running = at_rest(state)
     journal = Journal(state)
-    outcome, held = journal.outcome(LAST), journal.quarantined()
+    ends = {revision: journal.outcome(revision) for revision in GOOD}
+    held = {entry.digest for entry in journal.quarantined() if entry.reason == CUT_TOO_OFTEN}
     journal.close()
-    cut_thrice = Reason.STARTS_WITHOUT_COMMIT.value in {entry.reason for entry in held}
-    ends = (Reason.QUARANTINED.value, Reason.STARTS_WITHOUT_COMMIT.value)
-    refused = outcome is not None and outcome.reason in ends and cut_thrice
-    assert running == LAST or refused, f"revision {running} runs, the last ended as {outcome}"
+    for revision in (LAST,) if running else GOOD:
+        outcome = ends[revision]
+        assert outcome is not None, f"revision {revision} is not in the journal; {running} runs"
+        refused = outcome.reason == Reason.QUARANTINED.value and any(
+            digest[:19] in (outcome.message or "") for digest in held
+        )
+        if running != revision and not refused:
+            assert outcome.reason == CUT_TOO_OFTEN, f"revision {running} runs; {ends}"
+
+
+def _rows(state: Path) -> list[object]:
+    """What the journal holds, for a complaint."""
+    try:
+        journal = Journal(state)
+    except OSError as e:
+        return [str(e)]
+    found: list[object] = [journal.outcome(revision) for revision in ENDS]
+    found += journal.quarantined()
+    journal.close()
+    return found
 
 
 def _phase(state: Path) -> str:

@@ -20,7 +20,7 @@ def measure(kills: int, devices: int, seed: int) -> dict[str, Any]:
     """Kill, look, count."""
     started = kill_executors(max(1, round(kills * STARTED_SHARE)), seed)
     forked = kill_executors(kills - started.kills, seed, forked=True)
-    whole = kill_devices(devices, seed)
+    whole = kill_devices(devices, seed, real=True)
     broken = [*started.broken, *forked.broken, *whole.broken]
     return {
         "seed": seed,

@@ -72,6 +72,7 @@ class Executor:
         self._journal.sweep()
         outcome = self._journal.under_way()
         if outcome is None:
+            self._put_right()
             return None
         starts = self._count(outcome)
         live = self._journal.points_to() == outcome.revision
@@ -89,10 +90,18 @@ class Executor:
             refusal = Refusal(Reason.STARTS_WITHOUT_COMMIT, words)
         if phase is not outcome.phase:
             suspects = self._suspects(document, phase, refusal) if document else frozenset()
+            before = outcome.phase.value.lower()
             outcome = self._note_anyway(outcome.revision, phase, refusal, starts=starts, suspects=suspects)
+            self._tell(outcome, before, refusal)
         if phase is Phase.ROLLING_BACK:
             self._point_back(outcome.revision)
         return outcome
+
+    def _put_right(self) -> None:
+        """A disk that failed while an update went back may have left `current` with what was taken back."""
+        named = self._journal.points_to()
+        if named and self._journal.phase(named) in (Phase.ROLLED_BACK, Phase.REJECTED):
+            self._point_back(named)
 
     def _count(self, outcome: Outcome) -> int:
         try:
@@ -298,7 +307,8 @@ class Executor:
         return Event.PASS, None
 
     def _point_back(self, revision: int) -> Document | None:
-        """Have `current` name what is gone back to."""
+        """Have `current` name what is gone back to, which runs from now on also where the disk does not take that."""
+        former: Document | None = None
         try:
             former = self._journal.former(revision)
             if former is not None:
@@ -306,8 +316,7 @@ class Executor:
             else:
                 self._journal.point_nowhere()
         except OSError as e:
-            log.error("`current` cannot be put back", extra={"cause": str(e)})
-            return None
+            log.error("`current` cannot be put back; the next start does it", extra={"cause": str(e)})
         return former
 
     def _suspects(self, document: Document, phase: Phase, refusal: Refusal | None) -> frozenset[str]:

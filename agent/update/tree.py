@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,9 +94,11 @@ class TreeGround:
     def judge(self, document: Document, elapsed_s: float) -> Go | Wait | Refusal:
         """Whether everything the document names is there, whole, and a workflow is JSON."""
         wrong = faults(self.objects, self.slots, document)
-        if wrong:
-            return Refusal(Reason.PROBATION_FAILED, "; ".join(wrong), gate="whole")
-        return Go()
+        if not wrong:
+            return Go()
+        suspects = tuple(sorted({fault.digest for fault in wrong}))
+        words = "; ".join(fault.words for fault in wrong)
+        return Refusal(Reason.PROBATION_FAILED, words, gate="whole", suspects=suspects)
 
     async def back(self, document: Document, former: Document | None) -> None:
         pending = self.slots.pending()
@@ -160,20 +163,30 @@ class TreeGround:
             self._disk.sync_directory(target.parent)
 
 
-def faults(objects: Objects, slots: Slots, document: Document) -> list[str]:
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with the thing of this digest."""
+
+    digest: str
+    words: str
+
+
+def faults(objects: Objects, slots: Slots, document: Document) -> list[Fault]:
     """What is not right of the things a document names."""
     body = document.json()
     wrong = []
     for name, workflow in body.get("workflows", {}).items():
-        path = objects.object_path(workflow["digest"])
-        if not path.exists() or digest_of_file(path) != workflow["digest"]:
-            wrong.append(f"workflow {name} is not whole")
+        path, digest = objects.object_path(workflow["digest"]), workflow["digest"]
+        if not path.exists() or digest_of_file(path) != digest:
+            wrong.append(Fault(digest, f"workflow {name} is not whole"))
         elif not _is_json(path):
-            wrong.append(f"workflow {name} is no JSON")
+            wrong.append(Fault(digest, f"workflow {name} is no JSON"))
     for name, model in body.get("models", {}).items():
-        wrong += [f"model {name}: {fault}" for fault in _package_faults(objects, model["digest"])]
+        words = _package_faults(objects, model["digest"])
+        wrong += [Fault(model["digest"], f"model {name}: {each}") for each in words]
     if (digest := _release(document)) and slots.running_digest != digest:
-        wrong.append(f"the agent that starts is {slots.running_digest or 'the installed one'}, not {digest}")
+        running = slots.running_digest or "the installed one"
+        wrong.append(Fault(digest, f"the agent that starts is {running}, not {digest}"))
     return wrong
 
 

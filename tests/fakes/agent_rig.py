@@ -67,20 +67,27 @@ class Rig:
         self.observer = observer
         self.children_script = [str(ROOT / "tests/fakes/child.py")]
         """Put before `-m MODULE`; empty for the real children."""
+        self.wrapper: list[str] = []
+        """Put before the agent's command line."""
+        self.environment: dict[str, str] = {}
         self.state_dir = directory / "state"
         self.log = directory / "agent.log"
         self.run_dir = Path(tempfile.mkdtemp(prefix="o", dir="/tmp"))
         self._config = directory / "agent.toml"
         self._process: subprocess.Popen[bytes] | None = None
-        self.state_dir.mkdir()
+        self.state_dir.mkdir(exist_ok=True)
         table = "\n".join(f"{key} = {value}" for key, value in {**LIMITS, **limits}.items())
         self._config.write_text(
             f'state_dir = "{self.state_dir}"\nrun_dir = "{self.run_dir}"\nhttp_port = 0\n[limits]\n{table}\n'
         )
-        broker_part = {"host": "127.0.0.1", "port": broker.port, "username": "d", "password": "p"}
-        identity = {"url": plane.url, "fleet": FLEET, "device": DEVICE, "api_token": TOKEN}
+        self.reach("127.0.0.1", broker.port, plane.url)
+
+    def reach(self, broker_host: str, broker_port: int, url: str) -> None:
+        """Where the agent finds broker and control plane from its next start on."""
+        broker_part = {"host": broker_host, "port": broker_port, "username": "d", "password": "p"}
+        identity = {"url": url, "fleet": FLEET, "device": DEVICE, "api_token": TOKEN}
         (self.state_dir / "identity.json").write_text(
-            json.dumps({**identity, "broker": broker_part, "state_keys": plane.state_keys})
+            json.dumps({**identity, "broker": broker_part, "state_keys": self.plane.state_keys})
         )
 
     @property
@@ -92,13 +99,14 @@ class Rig:
         (self.run_dir / "http-port").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, str(self._config), *self.children_script],
+                [*self.wrapper, sys.executable, "-c", MAIN, str(self._config), *self.children_script],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+                    **self.environment,
                 },
             )
 

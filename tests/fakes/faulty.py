@@ -1,8 +1,8 @@
 """Starts a child of the agent as it is, but for one thing: an engine whose package holds a `fault.json` does what that says.
 
 `python faulty.py -m MODULE --link-fd N`. The engine process is the real one; what is planted lies in the call that runs the model:
-`slower`: each run takes so much longer, as a share; `crash_at`: SIGKILL at this run; `leak_bytes`: kept at each run; `nan_from`: from
-this run on the model's outputs are no numbers.
+`slower`: each run takes so much longer, as a share; `crash_at`: SIGKILL at this run, `hang_at`: nothing more from this run on; both
+also at 0, while it loads. `leak_bytes`: kept at each run; `nan_from`: from this run on the model's outputs are no numbers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,17 @@ def plant() -> None:
 
     begin, outputs = LoadedModel.__init__, LoadedModel.outputs
 
+    def end_or_hang(self: Any) -> None:
+        if self.runs == self.fault.get("crash_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.runs == self.fault.get("hang_at"):
+            time.sleep(3600)
+
     def planted_begin(self: Any, directory: Path, *arguments: Any, **more: Any) -> None:
         path = directory / "fault.json"
         self.fault = json.loads(path.read_text()) if path.exists() else {}
         self.runs, self.kept = 0, []
+        end_or_hang(self)
         begin(self, directory, *arguments, **more)
 
     def planted_outputs(self: Any, batch: Any) -> Any:
@@ -40,8 +47,7 @@ def plant() -> None:
         end = time.perf_counter() + fault.get("slower", 0.0) * (time.perf_counter() - started)
         while time.perf_counter() < end:
             pass
-        if self.runs == fault.get("crash_at"):
-            os.kill(os.getpid(), signal.SIGKILL)
+        end_or_hang(self)
         if leak_bytes := fault.get("leak_bytes"):
             self.kept.append(bytearray(os.urandom(1) * leak_bytes))
         if self.runs >= fault.get("nan_from", 1 << 60):

@@ -50,6 +50,15 @@ class Mosquitto:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, and nothing comes."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)

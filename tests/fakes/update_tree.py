@@ -62,7 +62,7 @@ class Offers:
             path = directory / f"{revision}.json"
             path.write_text(json.dumps(body))
             self.paths.append(path)
-        self.bad = {bad, worse, second}
+        self.bad = {bad, worse}
 
     def _object(self, content: bytes) -> str:
         digest = digest_of(content)
@@ -86,7 +86,9 @@ def whole(state_dir: Path) -> None:
     body = json.loads(link.read_bytes())
     document = Document(int(body["revision"]), json.dumps({**body, "agent": None}).encode())
     wrong = [
-        fault for fault in faults(Objects(state_dir), Slots(state_dir), document) if "no JSON" not in fault
+        fault
+        for fault in faults(Objects(state_dir), Slots(state_dir), document)
+        if "no JSON" not in fault.words
     ]
     assert not wrong, wrong
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.update.__main__ import update
+from agent.update.journal import Journal
 from tests.fakes.power_cut import CutDisk, Left, PowerCut
 from tests.fakes.update_tree import ENDS, KILLED_ENDS, Offers, at_rest, counting, whole
 
@@ -55,6 +56,9 @@ def test_uncut_updates_end_as_they_should(memory: Path, offers: Offers) -> None:
     ended = update(place, offers.source, offers.paths)
     assert {outcome.revision: outcome.phase.value for outcome in ended} == ENDS
     assert at_rest(place) == 7
+    journal = Journal(place)
+    assert {entry.digest for entry in journal.quarantined()} == offers.bad, "what is good is not held"
+    journal.close()
 
 
 @pytest.mark.parametrize("how", list(Left), ids=lambda how: how.name.lower())
