@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes.util
 import importlib.util
 import logging
@@ -24,6 +25,8 @@ from wire.desired import Desired
 log = logging.getLogger(__name__)
 
 MEMORY_RESERVE_BYTES = 64 * MIB
+MANIFEST_S = 15.0
+"""Downloads are tried again for ever; the fetching has days for that, and says meanwhile what keeps it."""
 MODULES = {
     "onnxruntime": "onnxruntime",
     "onnxruntime-cpu": "onnxruntime",
@@ -70,9 +73,11 @@ class LiveAdmission:
         if key in self._device.engines:
             return None
         try:
-            manifest = await self._store.manifest(model.digest, self._fetcher)
-        except AgentError as e:
-            log.info("a manifest cannot be had yet", extra={"model": name, "cause": str(e)})
+            manifest = await asyncio.wait_for(self._store.manifest(model.digest, self._fetcher), MANIFEST_S)
+        except (AgentError, asyncio.TimeoutError) as e:
+            log.info(
+                "a manifest cannot be had yet", extra={"model": name, "cause": str(e) or type(e).__name__}
+            )
             return None
         missing = sum(
             entry.size for entry in manifest.files if not self._store.object_path(entry.sha256).exists()

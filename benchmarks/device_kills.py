@@ -23,6 +23,7 @@ from tests.fakes.agent_rig import BASE, Rig, rig, until
 from tests.fakes.update_tree import whole
 
 ENDS = ("COMMITTED", "REJECTED", "ROLLED_BACK")
+WAIT_S = 180.0
 EVENTS_BEHIND = 20
 """Events that may still be on their way when the account is made up."""
 
@@ -151,7 +152,7 @@ class _Series:
         made = self._made
         made.start()
         self._push(self._load.parts(0))
-        made.observer.reported("COMMITTED", 1, 60.0)
+        made.observer.reported("COMMITTED", 1, WAIT_S)
         while self.done.kills < wanted:
             self._push(self._load.parts(self._revision))
             time.sleep(self._dice.uniform(0.0, self._load.update_s))
@@ -177,9 +178,9 @@ class _Series:
             whole(made.state_dir)
             started_mono = time.monotonic()
             made.start()
-            until(self._streams, 60.0)
+            until(self._streams, WAIT_S)
             self.done.back_s.append(round(time.monotonic() - started_mono, 2))
-            until(self._is_well, 60.0)
+            until(self._is_well, WAIT_S)
             whole(made.state_dir)
         except AssertionError as e:
             self.done.broken.append(f"kill {self.done.kills}, seed {self.done.seed}: {e}")
@@ -198,7 +199,7 @@ class _Series:
 
     def _look_at_events(self) -> None:
         """Events of one pipeline process are numbered from 1: what was acknowledged leaves no hole. Twice the same id is once."""
-        until(lambda: self._made.status()["health"]["outbox"]["rows"] < EVENTS_BEHIND, 60.0)
+        until(lambda: self._made.status()["health"]["outbox"]["rows"] < EVENTS_BEHIND, WAIT_S)
         heard: dict[str, set[int]] = defaultdict(set)
         for topic, message in list(self._made.observer.messages):
             if topic == f"{BASE}/event/door":
@@ -211,9 +212,9 @@ class _Series:
         """How long the way back takes without a network, from the verdict on."""
         made = self._made
         self._push(self._load.failing())
-        made.observer.reported("PREPARE", self._revision, 30.0)
+        made.observer.reported("PREPARE", self._revision, WAIT_S)
         made.broker.kill()
-        until(lambda: made.status()["reported"]["phase"] == "ROLLED_BACK", 60.0)
+        until(lambda: made.status()["reported"]["phase"] == "ROLLED_BACK", WAIT_S)
         arrows: list[dict[str, Any]] = [
             entry for entry in made.get("/recorder").json() if entry.get("revision") == self._revision
         ]

@@ -26,6 +26,7 @@ KEPT_COMMITTED = 2
 REMEMBERED = 200
 """Revisions whose outcome is remembered; the highest is always among them."""
 CURRENT = "current"
+BACK = "former"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS revisions (
@@ -177,8 +178,11 @@ class Journal:
 
     def points_to(self) -> int:
         """The revision that `current` names; 0 where it names none."""
+        return self._names(CURRENT)
+
+    def _names(self, link: str) -> int:
         try:
-            name = os.readlink(self._dir / CURRENT)
+            name = os.readlink(self._dir / link)
         except OSError:
             return 0
         stem = Path(name).stem
@@ -298,12 +302,21 @@ class Journal:
     # --- what runs ----------------------------------------------------------------------------------------------------
 
     def point(self, revision: int) -> None:
-        """Have `current` name this revision: one rename, durable when this returns.
+        """Have `current` name this revision: one rename, durable when this returns. The way back is a rename of a link that is
+        there already: it needs no room on the disk.
 
         :raises OSError: no room
         """
-        if self.points_to() != revision:
-            link_atomic(self._dir / CURRENT, f"revisions/{revision}.json", disk=self._disk)
+        before = self.points_to()
+        if before == revision:
+            return
+        if self._names(BACK) == revision:
+            self._disk.replace(self._dir / BACK, self._dir / CURRENT)
+            self._disk.sync_directory(self._dir)
+            return
+        if before:
+            link_atomic(self._dir / BACK, f"revisions/{before}.json", disk=self._disk)
+        link_atomic(self._dir / CURRENT, f"revisions/{revision}.json", disk=self._disk)
 
     def point_nowhere(self) -> None:
         """Nothing has been committed yet.

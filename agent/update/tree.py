@@ -7,6 +7,7 @@ changed by the same code as on a device that runs.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 from agent.files import DISK, Disk, make_directories
 from agent.objects import Entry, Objects, digest_of_file
-from agent.update.ground import Go, Refusal, Skip, Wait
+from agent.update.ground import Go, Refusal, Skip, TooLate, Wait
 from agent.update.journal import Document, Journal
 from agent.update.slots import Slots
 from wire.reasons import Reason
@@ -27,6 +28,9 @@ BLOCK_BYTES = 256 * 1024
 class PlainTime:
     """The clocks of the machine, waiting by sleeping: for work that never waits for anything else."""
 
+    def __init__(self) -> None:
+        self._end_mono = math.inf
+
     def mono(self) -> float:
         return time.monotonic()
 
@@ -37,10 +41,17 @@ class PlainTime:
         return True
 
     async def pause(self, seconds: float) -> None:
+        if time.monotonic() + seconds > self._end_mono:
+            raise TooLate
         time.sleep(seconds)  # noqa: ASYNC251  nothing else is under way
 
     async def within(self, deadline_s: float, work: Coroutine[Any, Any, T]) -> T:
-        return await work
+        """The deadline is looked at where the work waits."""
+        self._end_mono = time.monotonic() + deadline_s
+        try:
+            return await work
+        finally:
+            self._end_mono = math.inf
 
 
 class TreeGround:

@@ -152,6 +152,16 @@ class Rig:
         port = int((self.run_dir / "http-port").read_text())
         return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5.0, trust_env=False)
 
+    def lock(self, *, hold: bool) -> None:
+        """As an application at the device that holds updates back, or lets them go."""
+        port = int((self.run_dir / "http-port").read_text())
+        url = f"http://127.0.0.1:{port}/update/lock"
+        if hold:
+            answer = httpx.put(url, json={"holder": "till", "seconds": 60}, timeout=5.0, trust_env=False)
+        else:
+            answer = httpx.delete(url, params={"holder": "till"}, timeout=5.0, trust_env=False)
+        answer.raise_for_status()
+
     def status(self) -> dict[str, Any]:
         body: dict[str, Any] = self.get("/status").json()
         return body

@@ -2,7 +2,7 @@
 
 `python faulty.py -m MODULE --link-fd N`. The engine process is the real one; what is planted lies in the call that runs the model:
 `slower`: each run takes so much longer, as a share; `crash_at`: SIGKILL at this run, `hang_at`: nothing more from this run on; both
-also at 0, while it loads. `leak_bytes`: kept at each run; `nan_from`: from this run on the model's outputs are no numbers.
+also at 0, while it loads. `load_s`: it takes so much longer to load. `leak_bytes`: kept at each run; `nan_from`: from this run on the model's outputs are no numbers.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def plant() -> None:
         self.fault = json.loads(path.read_text()) if path.exists() else {}
         self.runs, self.kept = 0, []
         end_or_hang(self)
+        time.sleep(self.fault.get("load_s", 0.0))
         begin(self, directory, *arguments, **more)
 
     def planted_outputs(self: Any, batch: Any) -> Any:

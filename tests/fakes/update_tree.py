@@ -56,6 +56,7 @@ class Offers:
                 "models": {"m": {"digest": model}},
                 "workflows": {"w": {"digest": workflow}},
                 "cameras": {"door": {"source": f"/videos/{revision}.mp4"}},
+                "settings": {"update": {"probation_deadline_s": 0.2}},
             }
             if agent:
                 body["agent"] = {"digest": agent}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -185,11 +185,19 @@ def package_files(package: Path) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def at_work(directory: Path, package: Path, video: Path, **options: Any) -> Iterator[DeviceStand]:
+def at_work(
+    directory: Path,
+    package: Path,
+    video: Path,
+    *,
+    before_start: Callable[[Rig], None] = lambda _made: None,
+    **options: Any,
+) -> Iterator[DeviceStand]:
     """A device with its first revision committed. `options` are those of `rig`."""
     limits = {"silent_s": 10.0, "stop_s": 5.0, "switch_deadline_s": 20.0, **options}
     with rig(directory, real=True, **limits) as made:
         made.children_script = [str(ROOT / "tests/fakes/faulty.py")]
+        before_start(made)
         made.start()
         stand = DeviceStand(made, package, video)
         try:

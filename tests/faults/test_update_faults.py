@@ -46,6 +46,7 @@ def test_an_engine_that_dies_at_its_load_is_refused_and_nothing_notices(stand: D
     assert "while loading" in reported["message"]
 
 
+@pytest.mark.long
 def test_an_engine_that_hangs_at_its_load_is_given_up_and_nothing_notices(stand: DeviceStand) -> None:
     stand.push(stand.model("hangs", {"hang_at": 0}), settings={"prepare_deadline_s": 3.0})
     stand.ended("REJECTED", reason="prepare-timeout", pause_s=1.5)
@@ -63,12 +64,14 @@ def test_an_engine_that_dies_at_its_hundredth_run_is_taken_back(stand: DeviceSta
     assert stand.made.status()["health"]["cameras"]["door"]["models"] == {MODEL_ID: stand.good}
 
 
+@pytest.mark.long
 def test_an_engine_that_hangs_at_work_is_taken_back(stand: DeviceStand) -> None:
     stand.push(stand.model("hangs at 40", {"hang_at": 40}), gates={**GATES, "min_frames": 300})
     reported = stand.ended("ROLLED_BACK", reason="probation-failed", lost=120, pause_s=12.0)
     assert reported["update"]["phases"]["probation"]["gate"] in ("engine-restarts", "inference-errors")
 
 
+@pytest.mark.long
 def test_an_engine_whose_outputs_are_no_numbers_is_taken_back(stand: DeviceStand) -> None:
     stand.push(stand.model("no numbers", {"nan_from": 40}), gates={**GATES, "min_frames": 150})
     reported = stand.ended(
@@ -77,6 +80,7 @@ def test_an_engine_whose_outputs_are_no_numbers_is_taken_back(stand: DeviceStand
     assert figures(reported)[0] > figures(reported)[1]
 
 
+@pytest.mark.long
 def test_an_engine_that_leaks_is_taken_back(stand: DeviceStand) -> None:
     gates = {**GATES, "min_frames": 300, "memory_bytes": 20 * MIB}
     stand.push(stand.model("leaks", {"leak_bytes": 3 * MIB}), gates=gates)
@@ -87,9 +91,10 @@ def test_an_engine_that_leaks_is_taken_back(stand: DeviceStand) -> None:
 def test_a_workflow_that_fails_on_every_frame_is_taken_back_and_no_frame_is_lost(stand: DeviceStand) -> None:
     stand.push(workflow=raising(stand.workflow), gates={**GATES, "min_frames": 150})
     reported = stand.ended("ROLLED_BACK", reason="probation-failed", gate="step-errors")
-    assert figures(reported)[0] == 1.0
+    assert figures(reported)[0] > figures(reported)[1]
 
 
+@pytest.mark.long
 def test_two_updates_that_race_end_with_the_newer_one_and_no_frame_is_lost(stand: DeviceStand) -> None:
     first = stand.push(stand.model("racing"))
     stand.push(stand.model("racing too"), again=True)
@@ -99,6 +104,7 @@ def test_two_updates_that_race_end_with_the_newer_one_and_no_frame_is_lost(stand
     until(lambda: len(stand.made.children("runtime.model.process")) == 1)
 
 
+@pytest.mark.long
 def test_a_downgrade_is_a_new_revision_that_fetches_nothing_it_has(stand: DeviceStand) -> None:
     former = stand.model("before the downgrade")
     stand.commits(former)
@@ -110,6 +116,7 @@ def test_a_downgrade_is_a_new_revision_that_fetches_nothing_it_has(stand: Device
     assert len(stand.made.plane.requests) == requests
 
 
+@pytest.mark.long
 def test_power_lost_three_times_in_probation_brings_the_former_revision_back(stand: DeviceStand) -> None:
     model = stand.model("cut")
     stand.push(model, probation_s=600.0, probation_deadline_s=3600.0)
