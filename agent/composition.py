@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import random
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-
-import httpx
 
 from agent.admission import LiveAdmission
 from agent.backoff import Backoff
@@ -21,7 +18,6 @@ from agent.config import Config
 from agent.device import Device
 from agent.diagnostics import Diagnostics
 from agent.doctor.examination import report
-from agent.download import Downloader, HttpMetadata
 from agent.farewell import Farewell
 from agent.filming import Filming, open_filming
 from agent.health.host import HostFigures
@@ -31,22 +27,19 @@ from agent.health.strain import Strain
 from agent.identity import Identity
 from agent.inbox import Inbox
 from agent.jury import DeviceJury
-from agent.keys import FileKeys, Keys
-from agent.metadata import Metadata
+from agent.network import Network
+from agent.network import network as make_network
 from agent.notify import Notifier
 from agent.observer import Observer
 from agent.outbox import Figures as Waiting
 from agent.outbox import Kind, Outbox
 from agent.outgoing import Outgoing
-from agent.pace import Speed
 from agent.proxy import parse as parse_proxy
 from agent.relay import Relays
-from agent.renewal import Renewal
 from agent.requests import Requests
 from agent.shadow import LiveShadow
 from agent.stamp import Stamp
 from agent.store import Store
-from agent.tls import SignedTokens, Trust, add_authorities
 from agent.trust import Gate
 from agent.twin import Twin
 from agent.update.contact import Contact
@@ -62,7 +55,7 @@ from agent.update.wishes import Deadlines
 from agent.uplink import Uplink
 from agent.uploads import Uploads
 from agent.vault import Vault
-from agent.vouch import TrustedFetcher, Vouch
+from agent.vouch import TrustedFetcher
 from wire import local
 from wire.names import DeviceId, FleetId
 from wire.topics import DeviceTopics
@@ -77,19 +70,6 @@ def version() -> str:
         return importlib.metadata.version("outrider")
     except importlib.metadata.PackageNotFoundError:
         return "0"
-
-
-@dataclass(frozen=True)
-class Network:
-    """Who the device is to others, and its HTTPS side. `elsewhere` is for servers that are to learn nothing of the device."""
-
-    keys: Keys
-    trust: Trust
-    client: httpx.AsyncClient
-    elsewhere: httpx.AsyncClient
-    renewal: Renewal
-    downloader: Downloader
-    vouch: Vouch
 
 
 @dataclass(frozen=True)
@@ -162,7 +142,7 @@ def compose(
 
     :raises AgentError, OSError: the state directory cannot be used
     """
-    network = _network(config, identity, clock)
+    network = make_network(config, identity, clock)
     messages = _messages(config, identity, clock)
     work = _work(config, identity, clock, environment, launcher or ModuleLauncher(), network, messages)
     gate = Gate(identity, clock, network.vouch.state_keys)
@@ -197,6 +177,9 @@ def compose(
     uplink = _uplink(config, identity, clock, network, messages, work, gate, commands)
     messages.outbox.on_added = uplink.wake
     work.contact.connected = lambda: uplink.is_connected
+    work.contact.by_mqtt = lambda: uplink.by_mqtt
+    work.contact.by_https = network.answers
+    network.reaching.on_change = uplink.move
     inbox = _inbox(config, identity, network, gate, work, uplink)
     return Parts(
         network,
@@ -238,6 +221,7 @@ def _uplink(
         network.client,
         network.trust,
         network.vouch,
+        network.reaching.current,
     )
 
 
@@ -283,41 +267,6 @@ def _diagnostics(
         return [text for text in (*secrets, *work.vault.texts()) if text]
 
     return Diagnostics(network.client, config, identity, clock, parts, texts)
-
-
-def _network(config: Config, identity: Identity, clock: Clock) -> Network:
-    limits = config.limits
-    keys = FileKeys(config.state_dir)
-    site = config.network
-    trust = Trust(identity.authority, keys, clock, public=identity.public_authorities, ca_file=site.ca_file)
-    stores = ssl.create_default_context()
-    add_authorities(stores, site.ca_file)
-    client = httpx.AsyncClient(
-        timeout=limits.connect_s,
-        verify=trust.context,
-        proxy=site.proxy or None,
-        auth=None if identity.api_token else SignedTokens(identity.device, keys, clock),
-    )
-    elsewhere = httpx.AsyncClient(timeout=limits.connect_s, verify=stores, proxy=site.proxy or None)
-    renewal = Renewal(client, identity.url, keys, clock, trust.refresh, limits.renewal_check_s)
-    downloader = Downloader(
-        client,
-        identity.url,
-        identity.api_token,
-        lambda: Backoff(1.0, 60.0, random.random),
-        keep_free_bytes=limits.free_space_bytes,
-        elsewhere=elsewhere,
-        speed=Speed(limits.fetch_max_bytes_s, limits.fetch_min_bytes_s, limits.fetch_slow_s),
-    )
-    vouch = Vouch(
-        Metadata(config.state_dir, identity.root.encode(), clock) if identity.root else None,
-        HttpMetadata(client, identity.url, identity.api_token),
-        identity.state_keys,
-        clock,
-        lambda: Backoff(1.0, 60.0, random.random),
-        refresh_s=limits.trust_refresh_s,
-    )
-    return Network(keys, trust, client, elsewhere, renewal, downloader, vouch)
 
 
 def _messages(config: Config, identity: Identity, clock: Clock) -> Messages:
@@ -368,7 +317,9 @@ def _work(
         LiveAdmission(device, store, fetcher, config.state_dir, config.limits, best_capability),
         LiveShadow(device),
     )
-    ground = LiveGround(device, store, fetcher, config.limits, releases, contact, gates)
+    ground = LiveGround(
+        device, store, fetcher, config.limits, releases, contact, gates, network.reaching, journal.former
+    )
     deadlines = Deadlines(
         fetch_s=config.limits.fetch_deadline_s, swap_s=config.limits.switch_deadline_s + SWAP_MARGIN_S
     )

@@ -97,19 +97,42 @@ class Link:
         self._client: mqtt.Client | None = None
         self._session: _Session | None = None
         self._closed_early = 0
+        self._moved = asyncio.Event()
         self.connected = False
         self.receive_maximum = 20
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the broker is reached by the way that holds now."""
+        return self.connected and not self._moved.is_set()
+
+    def move(self, broker: Broker, routes: Routes, proxy: Proxy | None) -> None:
+        """Go to another broker, or by another way, at once: with a goodbye to the one before it."""
+        self._broker, self._routes, self._proxy = broker, routes, proxy
+        self._backoff.reset()
+        self._moved.set()
+        will = self._will()
+        if self.connected and self._client is not None and will is not None:
+            with contextlib.suppress(Disconnected):
+                self.publish(will.topic, will.payload, retain=True)
+            self._client.disconnect()
+        elif self._session is not None:
+            self._session.end("another way is taken")
 
     async def run(self) -> None:
         """Connect, serve, wait, for ever."""
         while True:
+            self._moved.clear()
             why = await self._serve_once()
+            if self._moved.is_set():
+                continue
             delay_s = self._backoff.next_s()
             log.warning(
                 "broker connection lost",
                 extra={"host": self._routes.current.host, "cause": why, "retry_s": round(delay_s, 1)},
             )
-            await asyncio.sleep(delay_s)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), delay_s)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Send with QoS 1; the token comes back by `acknowledged`.
@@ -288,19 +311,19 @@ class _Session:
             self._loop.remove_writer(self._socket)
         self._socket = None
 
-    def _end(self, why: str) -> None:
+    def end(self, why: str) -> None:
         if not self.over.done():
             self.over.set_result(why)
 
     def _unanswered(self) -> None:
         if not self._accepted:
-            self._end("the broker did not answer the connect")
+            self.end("the broker did not answer the connect")
 
     async def _keep_alive(self) -> None:
         while not self.over.done():
             await asyncio.sleep(MISC_S)
             if self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                self._end("the broker is silent")
+                self.end("the broker is silent")
 
     def _readable(self) -> None:
         while True:
@@ -319,7 +342,7 @@ class _Session:
     def _closed(self, why: str) -> None:
         if not self._accepted and not self.over.done():
             self._link.closed_early()
-        self._end(why)
+        self.end(why)
 
     # --- paho's callbacks ---------------------------------------------------------------------------------------------
 
@@ -337,7 +360,7 @@ class _Session:
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         self._accepted = True
         if (why := self._link.opened(int(reason.value), properties)) is not None:
-            self._end(why)
+            self.end(why)
             return
         self._timers.append(self._loop.call_later(STABLE_S, self._link.stable))
 

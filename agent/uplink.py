@@ -27,8 +27,7 @@ from agent.identity import Identity
 from agent.link import Link
 from agent.outbox import Outbox
 from agent.outgoing import Outgoing
-from agent.proxy import parse as parse_proxy
-from agent.routes import Routes
+from agent.reach import Ends
 from agent.tls import Trust
 from agent.trust import Gate, SignedNonsense
 from agent.twin import Twin
@@ -88,10 +87,12 @@ class Uplink:
         client: httpx.AsyncClient,
         trust: Trust,
         vouch: Vouch,
+        ends: Ends,
     ) -> None:
         limits = config.limits
         self._limits = limits
-        self._uses_mqtt = config.network.mqtt != "off"
+        self._mode = config.network.mqtt
+        self._uses_mqtt = self._mode != "off"
         self._identity = identity
         self._clock = clock
         self._topics = topics
@@ -106,7 +107,7 @@ class Uplink:
         self._vouch = vouch
         self._doubted: deque[Callable[[], None]] = deque(maxlen=DOUBTED)
         self._doubt = asyncio.Event()
-        self._link = self._make_link(config)
+        self._link = self._make_link(limits, ends)
         self._exchange = self._make_exchange(limits)
         self._ways = Ways(self._link, self._exchange)
         self._courier = Courier(
@@ -121,10 +122,10 @@ class Uplink:
         self._unkept: object | None = None
         self.on_change: Callable[[], None] = lambda: None
 
-    def _make_link(self, config: Config) -> Link:
-        identity, limits, network = self._identity, config.limits, config.network
+    def _make_link(self, limits: Limits, ends: Ends) -> Link:
+        identity = self._identity
         return Link(
-            identity.broker,
+            ends.broker,
             f"{identity.fleet}.{identity.device}",
             (self._topics.desired, self._topics.commands),
             lambda: self._out.connection("offline"),
@@ -132,8 +133,8 @@ class Uplink:
             Backoff(limits.reconnect_min_s, limits.reconnect_max_s, random.random),
             limits.connect_s,
             tls=self._tls,
-            routes=Routes(identity.broker, network.mqtt, network.websocket),
-            proxy=parse_proxy(network.proxy),
+            routes=ends.routes(self._mode),
+            proxy=ends.for_mqtt,
         )
 
     def _make_exchange(self, limits: Limits) -> Exchange:
@@ -152,6 +153,15 @@ class Uplink:
     @property
     def is_connected(self) -> bool:
         return self._ways.connected
+
+    @property
+    def by_mqtt(self) -> bool:
+        """Whether the broker that is to be used now is reached."""
+        return self._link.arrived
+
+    def move(self, ends: Ends) -> None:
+        """Go to another broker, or by another way, from now on."""
+        self._link.move(ends.broker, ends.routes(self._mode), ends.for_mqtt)
 
     @property
     def settling(self) -> int:

@@ -17,6 +17,7 @@ from wire.doc import Doc, read
 from wire.errors import NotTrusted, Refused
 from wire.names import Digest, Name
 from wire.problem import Problem, nearest
+from wire.reach import Reach
 from wire.reasons import Reason
 from wire.redact import redact
 from wire.update import Update
@@ -107,6 +108,7 @@ class Settings(Doc):
     health_s: float = Field(default=30.0, ge=1.0, le=3600.0)
     prepare_deadline_s: float = Field(default=120.0, ge=1.0, le=86400.0)
     update: Update = Update()
+    connection: Reach | None = None
 
 
 class Release(Doc):

@@ -17,10 +17,11 @@ from agent.clock import Clock
 from agent.config import Limits
 from agent.device import Device
 from agent.errors import AgentError, UpdateRefused
+from agent.reach import Reaching
 from agent.reconcile import Layout
 from agent.store import Fetcher, Store
 from agent.swap import Candidates
-from agent.update.contact import Contact
+from agent.update.contact import Contact, Touch, touched
 from agent.update.fetching import fetch_all
 from agent.update.gates import Admission, Jury, NoAdmission, NoShadow, PlainJury, Shadow
 from agent.update.ground import Go, Refusal, Skip, TooLate, Wait
@@ -85,6 +86,8 @@ class LiveGround:
         releases: Releases,
         contact: Contact,
         gates: Gates | None = None,
+        reaching: Reaching | None = None,
+        former: Callable[[int], Document | None] = lambda _revision: None,
     ) -> None:
         self.running: Desired | None = None
         self.swaps: tuple[SwapFigures, ...] = ()
@@ -97,13 +100,16 @@ class LiveGround:
         self._contact = contact
         self._gates = gates or Gates(PlainJury(device))
         self._candidates: Candidates | None = None
-        self._touched = False
+        self._reaching = reaching
+        self._former = former
+        self._contact_of = 0
 
     def start(self, desired: Desired) -> None:
         """Have what `current` names run at once, after a start of the agent."""
         self.running = desired
         self._name_models(desired)
         self._device.take_secrets(desired)
+        self._reach(desired)
         self._device.run(reconcile.layout(desired), desired.revision)
 
     def tick(self, at_mono: float) -> None:
@@ -116,6 +122,8 @@ class LiveGround:
         desired = opened(document)
         reconcile.layout(desired)
         self._device.check_secrets(desired)
+        if self._reaching is not None:
+            self._reaching.check(desired.settings.connection)
         if (refusal := await self._releases.admit(desired.agent, self._fetcher)) is not None:
             return refusal
         return await self._gates.admission.admit(desired, self.running)
@@ -147,12 +155,13 @@ class LiveGround:
     async def swap(self, document: Document) -> Go | Refusal:
         assert self._candidates is not None
         desired = opened(document)
-        self._touched = self._contact.touched(desired, self.running)
+        self._watch_contact(desired, self.running)
         if desired.agent is not None and self._releases.change(desired, self.running):
             # Everything of the revision starts with the new agent.
             return Go("the agent starts anew")
         self._gates.jury.before(desired, self.running)
         self.swaps = await self._candidates.switch(self._limits.switch_deadline_s)
+        self._reach(desired)
         return Go(figures={"swaps": [figures.to_json() for figures in self.swaps]})
 
     async def settle(self, document: Document) -> None:
@@ -170,10 +179,12 @@ class LiveGround:
         desired = opened(document)
         if self._releases.restarting:
             return Wait("the agent starts anew")
-        if self._touched or self._releases.on_trial(desired.revision):
-            verdict = self._contact.judge(desired, elapsed_s)
-            if not isinstance(verdict, Go):
-                return verdict
+        if self._contact_of != desired.revision:  # taken up after a restart
+            former = self._former(desired.revision)
+            self._watch_contact(desired, opened(former) if former else None, anew=False)
+        verdict = self._contact.judge(desired, elapsed_s)
+        if not isinstance(verdict, Go):
+            return verdict
         return self._gates.jury.judge(desired, elapsed_s)
 
     async def back(self, document: Document, former: Document | None) -> None:
@@ -184,7 +195,9 @@ class LiveGround:
             candidates.go_back()
             await candidates.abandon()
         self.running = target
+        self._contact.end()
         self._device.take_secrets(target)
+        self._reach(target)
         if self._releases.go_back(document.revision):
             return
         layout = reconcile.layout(target) if target else Layout()
@@ -219,6 +232,17 @@ class LiveGround:
             return False
         await candidates.settle()
         return True
+
+    def _watch_contact(self, desired: Desired, former: Desired | None, *, anew: bool = True) -> None:
+        self._contact_of = desired.revision
+        touch = touched(desired, former)
+        if self._releases.on_trial(desired.revision):
+            touch |= Touch.AGENT
+        self._contact.begin(touch, anew=anew)
+
+    def _reach(self, desired: Desired | None) -> None:
+        if self._reaching is not None:
+            self._reaching.use(desired.settings.connection if desired else None)
 
     async def _end_reserve(self) -> None:
         if self.running is not None:

@@ -97,6 +97,11 @@ class Launched:
         self._keeper.join(30)
 
     @property
+    def broker_port(self) -> int:
+        """As enrolment has told it."""
+        return int(self._agent.identity["broker"]["port"])
+
+    @property
     def log(self) -> str:
         return self._log.read_text()
 
