@@ -72,6 +72,7 @@ def make_app(plane: Plane) -> FastAPI:
         workflows.uploads,
         clips.uploads,
         pictures.uploads,
+        trust.papers,
         events.streams,
         upkeep.uploads,
         people.door,

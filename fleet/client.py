@@ -191,7 +191,7 @@ class Client(Calls):
         """The newest figures of each device, model and engine."""
         return self._all("/benchmarks", device=device, model=model, selector=selector)
 
-    def trust(self) -> dict[str, Any]:
+    def trust(self) -> shapes.TrustStatus:
         """Roles with their keys, what waits for signatures, warnings."""
         return self._call("GET", "/trust")
 
@@ -199,17 +199,17 @@ class Client(Calls):
         """What is to be carried to where the offline keys are."""
         return self._call("GET", "/trust/pending")
 
-    def trust_signed(self, document: Any) -> dict[str, Any]:
+    def trust_signed(self, document: Any) -> shapes.TrustInForce:
         """Bring such a document back, signed; `in_force` and `waiting` are roles."""
         return self._call("POST", "/trust/signed", json=document)
 
     def rotate_keys(
         self, role: str, public: list[str], threshold: int | None = None, keep: bool = False
-    ) -> dict[str, Any]:
+    ) -> shapes.TrustWaiting:
         body = {"role": role, "public": public, "threshold": threshold, "keep": keep}
         return self._call("POST", "/trust/rotate", json=body)
 
-    def revoke_key(self, key: str) -> dict[str, Any]:
+    def revoke_key(self, key: str) -> shapes.TrustRevoked:
         return self._call("POST", "/trust/revoke", json={"key": key})
 
     def bundle(self, devices: list[str], revision: int | None = None) -> Bundle:

@@ -55,6 +55,7 @@ from fleet.roster import Roster
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from fleet.trials import Trials
+from fleet.tuf.repository import Guard, anybody
 from fleet.tuf.trust import Trust
 from fleet.upkeep import Upkeep
 from wire.command import Response
@@ -66,7 +67,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_DEADLINE_S = 20.0
 MAINTENANCE_S = 3600.0
-SILENCE_S = 30.0
+WATCH_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class Plane:
             stack.callback(self.database.close)
             await asyncio.to_thread(check_schema, self.database)
             self._refresh_certificates()
-            await asyncio.to_thread(self.trust.publish)
+            await asyncio.to_thread(self.trust.publish if self.replica.leads else self.trust.follow)
             self.registry.clear_uploads()
             stack.callback(self.ingest.close)
             stack.push_async_callback(self.broker.stop)
@@ -242,7 +243,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self.replica.run(), name="replica"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.runner.run(), name="rollouts"))
-            stack.push_async_callback(_cancel, asyncio.create_task(self._watch_silence(), name="silence"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self._watch(), name="watch"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.health.run(), name="health"))
             self._running = stack.pop_all()
         return self
@@ -285,7 +286,7 @@ class Plane:
         gone += await self.clips.forget_old(limits.events_days)
         gone += await self.pictures.forget_all(limits.pictures_days)
         await self.upkeep.forget_old(limits.diagnostics_days)
-        await self.refresh_trust()
+        await self.refresh_trust(self.replica.check)
         renewed = await self.desired.renew()
         log.info("maintenance done", extra={"rows_deleted": gone, "desired_renewed": renewed})
         head = await asyncio.to_thread(self.audit.head)
@@ -306,16 +307,19 @@ class Plane:
                 log.exception("maintenance failed; it is tried again in an hour")
             await asyncio.sleep(MAINTENANCE_S)
 
-    async def _watch_silence(self) -> None:
+    async def _watch(self) -> None:
+        """Twice a minute, as the leader: who is silent, and whether another replica was told to sign with another key."""
         while True:
-            await asyncio.sleep(SILENCE_S)
+            await asyncio.sleep(WATCH_S)
             await self._trim_pictures()
             if not self.replica.leads:
                 continue
             try:
                 await asyncio.to_thread(self.upkeep.mark_silent)
+                await asyncio.to_thread(self.trust.follow)
+                await self.sign_anew()
             except Exception:
-                log.exception("silent devices are looked for later")
+                log.exception("silent devices and new keys are looked for later")
 
     async def _trim_pictures(self) -> None:
         """Each for what it has taken in."""
@@ -325,15 +329,15 @@ class Plane:
         except Exception:
             log.exception("too many pictures are kept for now")
 
-    async def refresh_trust(self) -> set[str]:
-        """Bring trust metadata up to date; the roles that wait for signatures."""
-        waiting = await asyncio.to_thread(self.trust.publish)
+    async def refresh_trust(self, guard: Guard = anybody) -> set[str]:
+        """Bring trust metadata up to date; the roles that wait for signatures. `guard`: where only the leader may."""
+        waiting = await asyncio.to_thread(self.trust.publish, guard)
         await self.sign_anew()
         return waiting
 
     async def sign_anew(self) -> None:
-        """Sign every desired state anew where another key signs since the last time."""
-        if self.trust.new_state_key():
+        """Sign every desired state anew where another key signs since the last time. The leader does it for all, and looks often."""
+        if self.replica.leads and self.trust.new_state_key():
             await self.desired.renew(everything=True)
 
     def _refresh_certificates(self) -> bool:

@@ -77,7 +77,11 @@ def clips(
 async def clip(device: DeviceName, clip_id: ClipId, plane: PlaneDep, who: DeviceViewer) -> StreamingResponse:
     """A film; who has watched it is recorded."""
     row = await asyncio.to_thread(plane.clips.watch, device, clip_id, who.actor)
-    headers = {"Content-Length": str(row.size_bytes), "Cache-Control": "private, no-store"}
+    headers = {
+        "Content-Length": str(row.size_bytes),
+        "Cache-Control": "private, no-store",
+        "ETag": f'"{row.digest}"',
+    }
     return StreamingResponse(
         plane.objects.stream(row.digest, 0, row.size_bytes), 200, headers, media_type=row.media_type
     )

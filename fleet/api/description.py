@@ -42,6 +42,12 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def json_object() -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is a document that is none of the API's own."""
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def file_of(media_type: str) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is a file."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}

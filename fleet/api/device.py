@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
+from fleet import etag
 from fleet.api.context import AskingDevice, PlaneDep, json_body
 from fleet.api.description import DEVICE, PUBLIC, body_of
 from fleet.api.problems import problem_response
@@ -146,6 +147,8 @@ async def object_bytes(
 def object_answer(request: Request, plane: PlaneDep, digest: str, size: int) -> Response:
     """An object's bytes, or the part of them that is asked for."""
     headers: dict[str, str] = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
+    if etag.unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
     wanted = request.headers.get("range")
     if wanted is None or request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
         return _answer(plane.objects.stream(digest, 0, size), 200, headers, size)

@@ -28,6 +28,9 @@ REPLAYED = "Idempotency-Replayed"
 class Route(APIRoute):
     """A route whose body is a small document."""
 
+    body_bytes: int | None = None
+    """The largest body; None: what is configured."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **KEPT}
         super().__init__(path, endpoint, **options)
@@ -38,7 +41,8 @@ class Route(APIRoute):
         async def handle_all(request: Request) -> Response:
             if request.method == "GET":
                 return _tagged(request, await handle(request))
-            body = await bounded_body(request, plane_of(request).config.limits.body_bytes)
+            limit = self.body_bytes or plane_of(request).config.limits.body_bytes
+            body = await bounded_body(request, limit)
             request._body = body  # where Starlette keeps a body that was read
             key = request.headers.get("idempotency-key")
             return await handle(request) if key is None else await _once(request, body, key, handle)
@@ -46,13 +50,20 @@ class Route(APIRoute):
         return handle_all
 
 
+def route_of(largest_bytes: int) -> type[Route]:
+    """Such a route whose body may be so large."""
+    return type("LargeRoute", (Route,), {"body_bytes": largest_bytes})
+
+
 def _tagged(request: Request, response: Response) -> Response:
     """With an entity tag; 304 where the reader has the same already."""
-    if response.status_code != 200 or not response.headers.get("content-type", "").startswith(
-        "application/json"
-    ):
+    if response.status_code != 200:
         return response
-    tag = response.headers.setdefault("etag", etag.of_bytes(bytes(response.body)))
+    if response.headers.get("content-type", "").startswith("application/json"):
+        response.headers.setdefault("etag", etag.of_bytes(bytes(response.body)))
+    tag = response.headers.get("etag")
+    if tag is None:
+        return response
     response.headers.setdefault("cache-control", "private, no-cache")
     if etag.unchanged(request.headers.get("if-none-match"), tag):
         kept = {name: response.headers[name] for name in ("etag", "cache-control")}

@@ -98,6 +98,7 @@ async def bundle(device: DeviceName, bundle: Name, plane: PlaneDep, who: DeviceV
     stream = plane.objects.stream(row.digest or "", 0, row.size_bytes)
     headers = {
         "Content-Length": str(row.size_bytes),
+        "ETag": f'"{row.digest}"',
         "Content-Disposition": f'attachment; filename="{device}-{bundle}.tar.gz"',
     }
     return StreamingResponse(stream, media_type="application/gzip", headers=headers)

@@ -69,6 +69,15 @@ from fleet.shapes.rollouts import (
     RolloutPreview,
     RolloutView,
 )
+from fleet.shapes.trust import (
+    TrustInForce,
+    TrustKeyView,
+    TrustRevoked,
+    TrustRoleView,
+    TrustStatus,
+    TrustWaiting,
+    TrustWarning,
+)
 
 __all__ = [
     "AliasView",
@@ -124,6 +133,13 @@ __all__ = [
     "TrialFailure",
     "TrialFrame",
     "TrialView",
+    "TrustInForce",
+    "TrustKeyView",
+    "TrustRevoked",
+    "TrustRoleView",
+    "TrustStatus",
+    "TrustWaiting",
+    "TrustWarning",
     "UploadedVersion",
     "UseView",
     "UserView",

@@ -39,6 +39,11 @@ CUSTOM = ("task", "family", "precision", "constraints")
 
 Wanted = dict[str, dict[str, TargetFile]]
 """Role → target path → target."""
+Guard = Callable[[Session], None]
+
+
+def anybody(_session: Session) -> None:
+    """What a person asks for, any control plane does."""
 
 
 @dataclass
@@ -139,12 +144,13 @@ class Repository:
                 shelf.put(session, role, 1, roles.write(metadata), self._clock.wall())
         self.publish()
 
-    def publish(self) -> set[str]:
-        """Bring everything up to date; the roles that still wait for signatures.
+    def publish(self, guard: Guard = anybody) -> set[str]:
+        """Bring everything up to date; the roles that still wait for signatures. `guard` raises within the transaction where
+        whoever asks may not do it any more.
 
         :raises Misconfigured: the keys of snapshot or timestamp are not here
         """
-        return set(self._run({}).waiting)
+        return set(self._run({}, guard=guard).waiting)
 
     def take_signed(self, brought: Mapping[str, Metadata[Any]], actor: str) -> tuple[set[str], set[str]]:
         """Take over what was signed elsewhere; the roles that came into force, and those that still wait.
@@ -165,10 +171,13 @@ class Repository:
         """What lacks signatures, as it is to be signed: role → metadata."""
         return self._run({}).waiting
 
-    def _run(self, brought: Mapping[str, Metadata[Any]], actor: str = "system") -> Work:
+    def _run(
+        self, brought: Mapping[str, Metadata[Any]], actor: str = "system", guard: Guard = anybody
+    ) -> Work:
         for _ in range(TRIES):
             try:
                 with self._database.write() as session:
+                    guard(session)
                     return self._transaction(session, brought, actor)
             except IntegrityError:
                 log.info("another control plane was first; once more")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tuf.api.metadata import Metadata, Root, Targets
 
+from fleet import shapes
 from fleet.clock import Clock
 from fleet.config import DataDir, TrustDays
 from fleet.db import Database
@@ -17,7 +17,7 @@ from fleet.errors import NotFound, Refused
 from fleet.signing import Signer
 from fleet.tuf import roles
 from fleet.tuf.keys import KeyRing, from_raw, load_key
-from fleet.tuf.repository import Repository
+from fleet.tuf.repository import Guard, Repository, anybody
 from fleet.tuf.rotation import Change, Rotation
 from wire.reasons import Reason
 from wire.targets import GROUPS, STATE_ROLE
@@ -31,15 +31,6 @@ SOON_DAYS = 30.0
 HEED_S = 5.0
 """Before signing, the state key is looked up at most this often."""
 DAY_S = 86400.0
-
-
-@dataclass(frozen=True)
-class Concern:
-    """Something to be put right. `what` names a role."""
-
-    what: str
-    message: str
-    remedy: str
 
 
 class Trust:
@@ -63,9 +54,12 @@ class Trust:
         """Keys and first metadata, where there are none."""
         self.repository.create(counts, from_raw(state_public))
 
-    def publish(self) -> set[str]:
-        """Bring metadata up to date; the roles that wait for signatures."""
-        waiting = self.repository.publish()
+    def publish(self, guard: Guard = anybody) -> set[str]:
+        """Bring metadata up to date; the roles that wait for signatures.
+
+        :raises FleetError: what `guard` raises; then nothing is written
+        """
+        waiting = self.repository.publish(guard)
         if waiting:
             log.warning("trust metadata waits for signatures", extra={"roles": sorted(waiting)})
         return waiting
@@ -102,6 +96,10 @@ class Trust:
         """Take over a state key that another control plane on this database has made."""
         if self._clock.mono() - self._heeded_mono < HEED_S:
             return
+        self.follow()
+
+    def follow(self) -> None:
+        """Sign with the state key that is in force, whoever has brought it there."""
         self._heeded_mono = self._clock.mono()
         try:
             self._use(self.repository.state_keys())
@@ -121,7 +119,7 @@ class Trust:
 
     # --- how it is ----------------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> shapes.TrustStatus:
         """Every role with its version, end, threshold and keys, what waits, and warnings."""
         now = {role: roles.read(content) for role, content in self.repository.files().items()}
         root, targets = now["root"].signed, now["targets"].signed
@@ -129,12 +127,12 @@ class Trust:
         return {
             "roles": [self._role(name, root, targets, now) for name in (*NAMES, STATE_ROLE)],
             "waiting": waiting,
-            "warnings": [vars(warning) for warning in self._warnings(root, targets, now, waiting)],
+            "warnings": self._warnings(root, targets, now, waiting),
         }
 
     def _role(
         self, name: str, root: Root, targets: Targets, now: Mapping[str, Metadata[Any]]
-    ) -> dict[str, Any]:
+    ) -> shapes.TrustRoleView:
         members = [now[role].signed for role in roles.members_of(name) if role in now]
         held = roles.key_set(_delegator(name, root, targets), roles.members_of(name)[0])
         here = self.keys.paths()
@@ -152,31 +150,29 @@ class Trust:
 
     def _warnings(
         self, root: Root, targets: Targets, now: Mapping[str, Metadata[Any]], waiting: list[str]
-    ) -> list[Concern]:
+    ) -> list[shapes.TrustWarning]:
         found = []
         here = self.keys.paths()
         for name in OFFLINE_WANTED:
             held = roles.key_set(_delegator(name, root, targets), roles.members_of(name)[0])
             online = [str(here[key.keyid]) for key in held.keys if key.keyid in here]
             if len(online) >= held.threshold:
-                found.append(
-                    Concern(
-                        name,
-                        f"enough keys of {name} are on this machine: who takes it over can sign {_what(name)}",
-                        f"move {', '.join(online)} to a medium in a safe",
-                    )
-                )
+                text = f"enough keys of {name} are on this machine: who takes it over can sign {_what(name)}"
+                found.append(_warning(name, text, f"move {', '.join(online)} to a medium in a safe"))
         for name in NAMES:
             for role in roles.members_of(name):
                 left_days = (now[role].signed.expires.timestamp() - self._clock.wall()) / DAY_S
                 if left_days < min(SOON_DAYS, self._days.of(role) / 4):
-                    found.append(
-                        Concern(role, f"{role} ends in {left_days:.0f} days", "outrider fleet sign export")
-                    )
+                    text = f"{role} ends in {left_days:.0f} days"
+                    found.append(_warning(role, text, "outrider fleet sign export"))
         if waiting:
             text = f"waiting for signatures: {', '.join(waiting)}"
-            found.append(Concern("waiting", text, "outrider fleet sign export, sign, import"))
+            found.append(_warning("waiting", text, "outrider fleet sign export, sign, import"))
         return found
+
+
+def _warning(what: str, message: str, remedy: str) -> shapes.TrustWarning:
+    return {"what": what, "message": message, "remedy": remedy}
 
 
 PENDING_KIND = "outrider-trust-pending"

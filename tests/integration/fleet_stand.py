@@ -30,6 +30,7 @@ from paho.mqtt.client import MQTTMessage, MQTTProtocolVersion
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import create_engine, inspect, text
 
+from fleet.checker import COMMANDS
 from fleet.client import Access, Client
 from fleet.clock import RandomIds, SystemClock
 from fleet.config import Broker, Config, DataDir, Http, Limits, save
@@ -282,7 +283,7 @@ def _check_workflow(path: Path) -> local.CheckResult:
 def main(arguments: list[str]) -> None:
     kind, path = arguments[0], Path(arguments[1])
     if kind == "serve":
-        checks = {
+        checks = dict(COMMANDS) | {
             kind: (sys.executable, "-m", "tests.integration.fleet_stand", kind)
             for kind in ("model", "workflow")
         }

@@ -11,6 +11,7 @@ from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.output import dated, print_json, show
 
 if TYPE_CHECKING:
+    from fleet import shapes
     from fleet.client import Client
 
 ROLES = "root, targets, snapshot, timestamp, models, workflows, state"
@@ -91,14 +92,14 @@ def _revoke(args: argparse.Namespace, client: Client) -> int:
     return _told(args, answer, f"revoked for {', '.join(answer['roles'])}")
 
 
-def _told(args: argparse.Namespace, answer: dict[str, Any], done: str) -> int:
+def _told(args: argparse.Namespace, answer: shapes.TrustWaiting, done: str) -> int:
     if args.json:
         return print_json(answer)
     print(f"waits for signatures: {_waiting(answer)}" if answer["waiting"] else done)
     return 0
 
 
-def _waiting(answer: dict[str, Any]) -> str:
+def _waiting(answer: shapes.TrustWaiting) -> str:
     return f"{', '.join(answer['waiting'])}\n  outrider fleet sign export FILE; outrider fleet sign add FILE --key …; outrider fleet sign import FILE"
 
 

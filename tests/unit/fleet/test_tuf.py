@@ -14,7 +14,8 @@ from tuf.api.metadata import Metadata
 
 from fleet.config import TrustDays
 from fleet.db import Database
-from fleet.errors import NotFound, Refused
+from fleet.errors import NotFound, Refused, Transient
+from fleet.lease import Leadership
 from fleet.tables import StoredObject, Version
 from fleet.tuf import roles
 from fleet.tuf.keys import KeyRing, from_raw, load_key, make_key, public_pem
@@ -132,6 +133,24 @@ def test_online_metadata_is_renewed_before_its_end_and_offline_metadata_waits(be
     waiting = bench.repository.publish()
     assert waiting == {f"models-{digit}" for digit in "0123456789abcdef"}
     assert bench.versions()["workflows-0"] == 2
+
+
+def test_leader_that_was_stopped_publishes_nothing_once_another_leads(bench: Bench) -> None:
+    async def nothing() -> None:
+        return
+
+    bench.create()
+    stale, new = (Leadership(bench.database, bench.clock, name, 15.0, nothing) for name in ("a", "b"))
+    stale.compete()
+    bench.repository.publish(stale.check)
+    before = bench.versions()
+    bench.clock.now_wall += 20 * DAY_S  # a machine that slept: snapshot and timestamp are due
+    new.compete()
+    with pytest.raises(Transient, match="another replica"):
+        bench.repository.publish(stale.check)
+    assert bench.versions() == before
+    bench.repository.publish(new.check)
+    assert bench.versions()["timestamp"] == before["timestamp"] + 1
 
 
 def test_what_an_offline_key_must_sign_waits_and_comes_into_force_when_signed(bench: Bench) -> None:
