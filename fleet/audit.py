@@ -68,9 +68,14 @@ class AuditLog:
         actor: str | None = None,
         action: str | None = None,
         subject: str | None = None,
+        newest: bool = False,
     ) -> list[AuditRow]:
-        """Rows in their order, beginning after the row number `after`; `action` may end in `*`."""
-        query = select(AuditRow).where(AuditRow.seq > after).order_by(AuditRow.seq).limit(limit)
+        """Rows in their order, beginning after the row number `after`, or against it, beginning before; `action` may end in `*`."""
+        query = select(AuditRow).limit(limit)
+        if newest:
+            query = query.where(AuditRow.seq < after).order_by(AuditRow.seq.desc())
+        else:
+            query = query.where(AuditRow.seq > after).order_by(AuditRow.seq)
         if actor is not None:
             query = query.where(AuditRow.actor == actor)
         if action is not None and action.endswith("*"):

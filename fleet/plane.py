@@ -52,6 +52,7 @@ from fleet.rollout.desk import Rollouts
 from fleet.rollout.pins import pinned
 from fleet.rollout.runner import Runner
 from fleet.roster import Roster
+from fleet.running import Running
 from fleet.secrets import Secrets
 from fleet.signing import Signer, load_signer
 from fleet.trials import Trials
@@ -115,6 +116,7 @@ class Plane:
         self.answers = KeptAnswers(self.database, self.clock)
         self.audit = AuditLog(self.database)
         self.roster = Roster(self.database, self.clock)
+        self.running = Running(self.database, self.clock)
 
     def _make_registry(self, data: DataDir, config: Config, checker: Checker) -> None:
         """Devices, and what they may be given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from fleet import audit, etag
@@ -34,6 +34,25 @@ class Selection:
     names: list[str]
 
 
+@dataclass(frozen=True)
+class Like:
+    """What the database itself can look for: a part of the name, the presence."""
+
+    name: str = ""
+    presence: str = ""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        if self.name:
+            found.append(Device.id.icontains(self.name, autoescape=True))
+        if self.presence:
+            found.append(Device.presence == self.presence)
+        return found
+
+
+ANY = Like()
+
+
 class Roster:
     """Lists devices and changes labels."""
 
@@ -41,11 +60,13 @@ class Roster:
         self._database = database
         self._clock = clock
 
-    def page(self, who: Principal, selector: Selector, after: str, limit: int) -> list[Device]:
+    def page(
+        self, who: Principal, selector: Selector, after: str, limit: int, like: Like = ANY
+    ) -> list[Device]:
         """By name, beginning after one; only what may be seen."""
         with self._database.read() as session:
             names = []
-            for name, labels in _labelled(session, after):
+            for name, labels in _labelled(session, after, like):
                 if who.rights.on(labels) is not None and selector.matches(labels):
                     names.append(name)
                 if len(names) == limit:
@@ -107,10 +128,10 @@ class Roster:
             return dict(labels)
 
 
-def _labelled(session: Session, after: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _labelled(session: Session, after: str, like: Like = ANY) -> Iterator[tuple[str, dict[str, str]]]:
     while True:
-        query = select(Device.id, Device.labels).where(Device.id > after).order_by(Device.id).limit(SCAN_ROWS)
-        rows = session.execute(query).all()
+        query = select(Device.id, Device.labels).where(Device.id > after, *like.conditions())
+        rows = session.execute(query.order_by(Device.id).limit(SCAN_ROWS)).all()
         yield from ((row.id, row.labels) for row in rows)
         if len(rows) < SCAN_ROWS:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
@@ -14,6 +14,7 @@ from fleet.api.route import Route
 
 router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=Route)
 
+LAST = 2**62 - 1
 Text = Annotated[Line | None, Query(max_length=128)]
 
 
@@ -28,9 +29,12 @@ def audit(
         Line | None, Query(max_length=64, description="`*` at the end stands for the rest")
     ] = None,
     subject: Text = None,
+    order: Annotated[Literal["newest", "oldest"], Query(description="What comes first")] = "oldest",
 ) -> shapes.Page[shapes.AuditView]:
     """Rows in their order. Without filters they are a chain that the reader can check (`fleet.chain`)."""
-    rows = plane.audit.page(paging.decode(cursor, 0), limit + 1, actor, action, subject)
+    newest = order == "newest"
+    after = paging.decode(cursor, LAST if newest else 0)
+    rows = plane.audit.page(after, limit + 1, actor, action, subject, newest)
     return paging.page(rows, limit, views.audit, lambda row: row.seq)
 
 

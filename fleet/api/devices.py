@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field
 
 from fleet import etag, shapes
 from fleet.api import paging, views
-from fleet.api.body import Body
+from fleet.api.body import Body, Line
 from fleet.api.context import Anybody, DeviceName, DeviceOperator, DeviceViewer, PlaneDep, json_body
 from fleet.api.route import Route
 from fleet.errors import NotFound, Refused
+from fleet.roster import Like
 from wire.reasons import Reason
 
 router = APIRouter(prefix="/api/v1", route_class=Route)
@@ -40,9 +41,12 @@ def devices(
     selected: paging.Selected,
     limit: paging.Limit = 100,
     cursor: paging.Cursor = None,
+    name: Annotated[Line, Query(max_length=64, description="A part of the name, in any case")] = "",
+    presence: Annotated[Literal["online", "offline", "silent", "never", "retired"] | None, Query()] = None,
 ) -> shapes.Page[shapes.DeviceView]:
     """Devices by name, those that the asker may see."""
-    rows = plane.roster.page(who, selected, paging.decode(cursor, ""), limit + 1)
+    like = Like(name, presence or "")
+    rows = plane.roster.page(who, selected, paging.decode(cursor, ""), limit + 1, like)
     return paging.page(rows, limit, views.device, lambda row: row.id)
 
 

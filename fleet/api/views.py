@@ -18,6 +18,7 @@ from fleet.rollout.plan import CANARY
 from fleet.rollout.state import Member
 from fleet.rollout.store import Rollout
 from fleet.rollout.tables import RolloutNote, RolloutRow
+from fleet.running import Artifact
 from fleet.tables import (
     Alias,
     ApiToken,
@@ -117,6 +118,17 @@ def use(found: Use, digest: str) -> shapes.UseView:
         "wanted": digest in found.wanted,
         "running": digest in found.running,
         "kept": digest in found.kept,
+    }
+
+
+def running(found: Artifact) -> shapes.RunningView:
+    return {
+        "kind": found.kind,
+        "digest": found.digest,
+        "name": found.name,
+        "devices": found.devices,
+        "online": found.online,
+        "troubled": found.troubled,
     }
 
 

@@ -49,6 +49,18 @@ class UseView(TypedDict):
     kept: bool
 
 
+class RunningView(TypedDict):
+    """A model or workflow that devices report to run: how many, how many of them are online, how many say it is not well. `name` is
+    the registry's `name@version`, or the device's own where the registry knows none."""
+
+    kind: str
+    digest: str
+    name: str
+    devices: int
+    online: int
+    troubled: int
+
+
 class FieldChange(TypedDict):
     """A field that differs, dotted below its step; a side that has none is absent."""
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Screen:
     def go(self, path: str) -> Page:
         """Open a page of the console and wait until its heading is there."""
         self.page.goto(self.url + path)
-        expect(self.page.locator("h1, h2.problem-title").first).to_be_visible(timeout=WAIT_MS)
+        expect(self.page.locator("#main h1, #main .problem-title").first).to_be_visible(timeout=WAIT_MS)
         return self.page
 
     def sign_in(self, name: str, password: str = PASSWORD, path: str = "/") -> Page:
@@ -107,8 +108,13 @@ class Console:
         self._screens.append(made)
         if name:
             made.sign_in(name, path=path)
-            expect(made.page.locator("h1, h2.problem-title").first).to_be_visible(timeout=WAIT_MS)
+            expect(made.page.locator("#main h1, #main .problem-title").first).to_be_visible(timeout=WAIT_MS)
         return made
+
+    @cached_property
+    def phone(self) -> Screen:
+        """The admin's."""
+        return self.screen("ada", size=PHONE)
 
     def close(self) -> None:
         """:raises AssertionError: a page complained, or the control plane ended badly"""

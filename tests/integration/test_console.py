@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 
 from tests.integration.console_stand import PASSWORD, PHONE, Console, needs_browser
 
 pytestmark = needs_browser
-
-
-@pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    made = Console(tmp_path_factory.mktemp("console") / "plane")
-    yield made
-    made.close()
 
 
 def test_a_page_asks_who_one_is_and_is_shown_afterwards_by_keyboard_alone(console: Console) -> None:

@@ -42,7 +42,7 @@ async def tokens(seat: Seat) -> None:
     async def acted(name: str, key: str) -> None:
         await _end(seat, key, table)
 
-    with section("Tokens"):
+    with section("Tokens", bare=True):
         nothing = Empty("No tokens yet", "Make one for a script, a dashboard or an integration.")
         table = Table("API tokens", COLUMNS, load, _row, nothing, acted)
     await table.refresh()

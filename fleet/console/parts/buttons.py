@@ -35,11 +35,8 @@ def button(words: str, action: Action, kind: str = "", denied: str = "") -> Tag:
 
 async def confirmed(title: str, detail: str, do: str, danger: bool = True) -> bool:
     """Ask, with the keyboard's focus on the way back."""
-    with (
-        ui.context.client.content,
-        ui.dialog() as dialog,
-        tag("div", "sheet", role="alertdialog", aria_label=title),
-    ):
+    with ui.context.client.content, ui.dialog() as dialog, tag("div", "sheet"):
+        dialog._props["aria-label"] = title
         text(title, name="h2")
         text(detail, name="p")
         with tag("div", "actions"):

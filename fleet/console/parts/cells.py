@@ -8,17 +8,16 @@ from typing import Any
 Cell = dict[str, Any]
 
 TONES = {
-    "online": "ok",
-    "offline": "bad",
-    "silent": "warn",
-    "never": "",
-    "idle": "ok",
-    "committed": "ok",
-    "rejected": "bad",
-    "rolled-back": "bad",
-    "rolling-back": "warn",
+    **dict.fromkeys(
+        ("online", "ok", "streaming", "running", "serving", "committed", "ready", "enabled"), "ok"
+    ),
+    **dict.fromkeys(("silent", "rolling back", "degraded", "warning", "dark", "stalled"), "warn"),
+    **dict.fromkeys(
+        ("offline", "lost", "failed", "refused", "rejected", "rolled back", "critical", "blind"), "bad"
+    ),
+    **dict.fromkeys(("never", "retired", "idle", "disabled", "ended", "off", "none", "unknown"), ""),
 }
-"""Which states mean something good or bad; every other one is under way."""
+"""Which states mean something good or bad, or nothing; every other one is under way."""
 
 
 def words(value: object, under: str = "") -> Cell:
@@ -32,11 +31,16 @@ def link(value: object, href: str, under: str = "") -> Cell:
 
 def chip(state: str, tone: str | None = None, title: str = "") -> Cell:
     """A state with its tone: ok, warn, bad, info or none."""
-    return {"chip": state, "tone": tone_of(state) if tone is None else tone, "title": title}
+    return {"chip": said(state), "tone": tone_of(state) if tone is None else tone, "title": title}
+
+
+def said(state: str) -> str:
+    """A state as people read it."""
+    return state.replace("_", " ").lower() if state.isupper() else state
 
 
 def tone_of(state: str) -> str:
-    return TONES.get(state, "info" if state else "")
+    return TONES.get(said(state), "info" if state else "")
 
 
 def when(at: float | None, never: str = "never") -> Cell:

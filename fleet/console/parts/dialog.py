@@ -20,7 +20,8 @@ def sheet(title: str, lead: str = "", *, stays: bool = False, wide: bool = False
         dialog = ui.dialog()
     if stays:
         dialog.props("persistent")
-    with dialog, tag("div", "sheet wide" if wide else "sheet", role="dialog", aria_label=title):
+    dialog._props["aria-label"] = title
+    with dialog, tag("div", "sheet wide" if wide else "sheet"):
         text(title, name="h2")
         if lead:
             text(lead, name="p")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from fleet.console.parts.cells import tone_of
+from fleet.console.parts.cells import said, tone_of
 from fleet.console.parts.tags import Tag, tag, text
 
 
@@ -20,10 +20,11 @@ def page_head(title: str, lead: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def section(title: str, note: str = "") -> Iterator[Tag]:
-    """A box with a heading. What is made inside goes below it; buttons go into the head that is given."""
+def section(title: str, note: str = "", bare: bool = False) -> Iterator[Tag]:
+    """A box with a heading. What is made inside goes below it; buttons go into the head that is given. `bare`: the page's own heading says
+    it already."""
     with tag("section", "section", aria_label=title):
-        with tag("div", "section-head") as head:
+        with tag("div", "sr" if bare else "section-head") as head:
             text(title, "", "h2")
             if note:
                 text(note, "quiet")
@@ -32,28 +33,27 @@ def section(title: str, note: str = "") -> Iterator[Tag]:
 
 def figure(name: str, value: object, tone: str = "", href: str = "") -> Tag:
     """A number that is read first; with `href` it leads to what it counts. Gives the number's element."""
-    kind = f"figure {tone}".strip()
-    with tag("a", kind, href=href) if href else tag("div", kind):
-        shown = text(value, "figure-value")
+    with tag("a", "figure", href=href) if href else tag("div", "figure"):
+        shown = text(value, f"figure-value {tone}".strip())
         text(name, "figure-name")
     return shown
 
 
 def chip(state: str, tone: str | None = None, title: str = "") -> Tag:
     """A state. A tone is ok, warn, bad, info or none."""
-    return text(state, f"chip {tone_of(state) if tone is None else tone}".strip(), title=title or None)
+    return text(said(state), f"chip {tone_of(state) if tone is None else tone}".strip(), title=title or None)
 
 
 def set_chip(made: Tag, state: str, tone: str | None = None) -> None:
     """Another state instead."""
     made.classes(remove="ok warn bad info", add=tone_of(state) if tone is None else tone)
-    made.text = state
+    made.text = said(state)
 
 
 def ago(at: float | None, never: str = "never") -> Tag:
     """A time as how long ago it is; the browser counts on."""
     if at is None:
-        return text(never, "quiet")
+        return text(never, name="time")
     return text("", name="time", data_at=at)
 
 

@@ -85,21 +85,30 @@ class Table:
         self._behind: list[str | None] = []
         self._here: str | None = None
         self._next: str | None = None
-        self._trouble = tag("div")
+        self._trouble = tag("div", "table-trouble")
         self.rows = Rows(caption, columns, (), acted)
         self._nothing = tag("div", "empty")
         with tag("div", "table-foot") as self._foot:
             self._back = self._turn("Previous", self._go_back)
             self._on = self._turn("Next", self._go_on)
 
+    @property
+    def at_start(self) -> bool:
+        """Whether the first page is shown."""
+        return not self._behind
+
     async def refresh(self) -> None:
         """Load what is shown anew; a problem takes the rows' place."""
         try:
             page = await self._load(self._here)
         except ApiProblem as e:
+            if e.status == 401:
+                raise
             self._trouble.clear()
             with self._trouble:
                 problem.panel(e)
+            for part in (self.rows, self._nothing, self._foot):
+                part.set_visibility(False)
             return
         self._trouble.clear()
         self._show(page)

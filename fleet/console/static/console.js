@@ -40,7 +40,7 @@
       const at = Number(element.dataset.at);
       const words = ago(at);
       if (element.textContent !== words) element.textContent = words;
-      if (!element.title) element.title = new Date(at * 1000).toLocaleString();
+      if (element._at !== at) { element._at = at; element.title = new Date(at * 1000).toLocaleString(); }
     }
   }
   setInterval(tick, 1000);

@@ -1,0 +1,46 @@
+"""What is wrong in the fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.console import register
+from fleet.console.parts import faults, filters, live
+from fleet.console.parts.layout import page_head, section
+from fleet.console.parts.table import Empty, Table
+from fleet.console.seat import Seat
+
+REFRESH_S = 5.0
+SHOWN = {"": "those there now", "all": "past ones too"}
+PAGE = 50
+
+
+@register.page("/alerts", "Faults and alerts", register.Menu("Fleet", 30, "alert"))
+async def alerts(seat: Seat, severity: str = "", site: str = "") -> None:
+    with page_head("Faults and alerts", "A fault that follows from another one is counted under it."):
+        pass
+
+    async def load(cursor: str | None) -> Any:
+        return await seat.api.get(
+            "/faults",
+            limit=PAGE,
+            cursor=cursor,
+            severity=by_severity.value,
+            site=by_site.value,
+            selector=by_label.value,
+            active="false" if by_time.value else "true",
+        )
+
+    async def changed() -> None:
+        await table.restart()
+
+    with section("Faults"):
+        with filters.bar():
+            by_severity = filters.choice("Severity", ("critical", "warning", "info"), severity, changed)
+            by_site = filters.words("Site", site, changed, "north")
+            by_label = filters.words("Labels", "", changed, "line in (1, 2)")
+            by_time = filters.choice("Show", SHOWN, "", changed)
+        nothing = Empty("No faults", "Everything that is watched is well.")
+        table = Table("Faults", faults.COLUMNS, load, faults.row, nothing)
+    await table.refresh()
+    live.every(REFRESH_S, table.refresh)
