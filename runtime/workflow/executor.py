@@ -7,7 +7,7 @@ Runs may overlap, but are finished in the order in which they began, so that sta
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from runtime.model.engine import Engine, Ticket
 from runtime.results import NoAnswer, Result
 from runtime.sinks.pictures import Pictures
 from runtime.workflow.block import Block, ModelBlock, Surroundings
-from runtime.workflow.graph import Gate, Graph, Index, Lineage, Link, OutputField, Slot, Step
-from runtime.workflow.inputs import Given, Values
+from runtime.workflow.graph import Gate, Graph, Index, Link, Step
+from runtime.workflow.inputs import Given
+from runtime.workflow.outputs import Assembly, Groups
 from runtime.workflow.values import Detections, ImageValue, joined, to_result
 from wire.reasons import Reason
 
@@ -114,7 +115,8 @@ class Run:
         self._indices = given.indices
         self._taken: dict[int, dict[Index, str | None]] = {}
         self._asked: dict[int, _Asked] = {}
-        self._groups: dict[tuple[Lineage, int], dict[Index, list[Index]]] = {}
+        self._groups = Groups(given.indices)
+        self._assembly = Assembly(graph, given.slots, self._groups)
         self._inputs = len(graph.input_slots)
         self._outcome = Outcome(errors=given.errors)
         self._deadline_mono = 0.0
@@ -141,7 +143,7 @@ class Run:
             else:
                 self._run_step(step)
             times[step.name] = (time.perf_counter_ns() - started_ns - self._waited_ns) / 1000
-        self._outcome.outputs = self._outputs()
+        self._outcome.outputs = self._assembly.outputs(self._given.batch_size)
         return self._outcome
 
     def _models_first(self) -> list[Step]:
@@ -251,7 +253,7 @@ class Run:
             return None
         values = dict(step.constants)
         for link in step.links:
-            if link.collected and self._below(link.lineage, len(index)).get(index) is None:
+            if link.collected and self._groups.below(link.lineage, len(index)).get(index) is None:
                 return None
             value = [] if link.collected else None if link.depth else self._slots[link.slot].get(())
             if link.key is None:
@@ -266,7 +268,7 @@ class Run:
         slot = self._slots[link.slot]
         if link.depth <= len(index):
             return [slot.get(index[: link.depth])]
-        below = self._below(link.lineage, len(index)).get(index)
+        below = self._groups.below(link.lineage, len(index)).get(index)
         if below is None:
             return None
         for gate in gates:
@@ -277,15 +279,6 @@ class Run:
         if not step.block.accepts_empty:
             values = [v for v in values if v is not None]
         return values if values or index else None
-
-    def _below(self, lineage: Lineage, depth: int) -> dict[Index, list[Index]]:
-        key = (lineage, depth)
-        if key not in self._groups:
-            groups: dict[Index, list[Index]] = {}
-            for index in self._indices.get(lineage, ()):
-                groups.setdefault(index[:depth], []).append(index)
-            self._groups[key] = groups
-        return self._groups[key]
 
     def _store(self, step: Step, index: Index, result: Any) -> None:
         if step.block.dimension <= 0:
@@ -364,55 +357,3 @@ class Run:
                 found = to_result(value.in_root(), labels)
                 known[step.name] = joined(known[step.name], found) if step.name in known else found
                 return
-
-    # --- outputs ------------------------------------------------------------------------------------------------------
-
-    def _outputs(self) -> list[dict[str, Any]]:
-        tops: list[Index] = [()]
-        if self._graph.has_batch_output:
-            tops = [(i,) for i in range(self._given.batch_size)]
-        return [{o.name: self._field(o, top) for o in self._graph.outputs} for top in tops]
-
-    def _field(self, output: OutputField, top: Index) -> Any:
-        if output.names is not None:
-            values = [self._nested(slot, top, output.own_coordinates) for slot in output.slots]
-            return _by_name(output.names, values, _levels(output.slots))
-        return self._nested(output.slots[0], top, output.own_coordinates)
-
-    def _nested(self, slot: Slot, top: Index, own_coordinates: bool) -> Any:
-        values = self._slots[slot.number]
-        if slot.depth <= 1:
-            return _placed(values.get(top[: slot.depth]), own_coordinates)
-        return self._list(slot, values, top, own_coordinates)
-
-    def _list(self, slot: Slot, values: Values, index: Index, own_coordinates: bool) -> Any:
-        """The elements below an index, as lists within lists; as in the original engine a list reaches as far as there are
-        elements, and where there are none at all it is empty at its innermost."""
-        below = self._below(slot.lineage, len(index)).get(index)
-        levels = slot.depth - len(index)
-        if not below:
-            return _empty(levels)
-        if levels == 1:
-            return [_placed(values.get(i), own_coordinates) for i in below]
-        last = below[-1][len(index)]
-        return [self._list(slot, values, (*index, j), own_coordinates) for j in range(last + 1)]
-
-
-def _levels(slots: Sequence[Slot]) -> int:
-    """How many lists lie around an element of a step within one element of the batch."""
-    return max(0, slots[0].depth - 1) if slots else 0
-
-
-def _by_name(names: Sequence[str], values: Sequence[Any], levels: int) -> Any:
-    """All outputs of a step: an object for each element, in as many levels of lists."""
-    if levels == 0:
-        return dict(zip(names, values, strict=True))
-    return [_by_name(names, element, levels - 1) for element in zip(*values, strict=True)]
-
-
-def _empty(levels: int) -> list[Any]:
-    return [] if levels == 1 else [_empty(levels - 1)]
-
-
-def _placed(value: Any, own_coordinates: bool) -> Any:
-    return value.in_root() if isinstance(value, Detections) and not own_coordinates else value
