@@ -49,7 +49,7 @@ bench: $(STAMP)
 
 # Names, versions and markers of everything the tests resolve; no address of any registry.
 constraints: $(STAMP)
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra gpu --extra openvino --extra eval --extra fleet --extra sinks --extra dev --extra engines --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra gpu --extra openvino --extra eval --extra fleet --extra otel --extra sinks --extra dev --extra engines --universal \
 	  --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o constraints.txt
 
 clean:

@@ -212,6 +212,32 @@ class Metrics(_Section):
     label: str = Field(default="site", min_length=1, max_length=63)
 
 
+class Otel(_Section):
+    """Traces of updates to an OpenTelemetry collector (OTLP/HTTP, protobuf), none where `endpoint` (`http://collector:4318`) is empty. Values of
+    `headers` may be `file:PATH` or `env:NAME`."""
+
+    endpoint: str = ""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    service: str = "outrider"
+    timeout_s: float = Field(default=10.0, gt=0, le=300)
+
+
+class Webhook(_Section):
+    """Events of a filter to a receiver, as CloudEvents. `secret` (`file:PATH`, `env:NAME`) signs them; with `batch` above 1 so many come at once. `fields`
+    are `PATH=VALUE` of the event's document."""
+
+    name: Name
+    url: str = Field(pattern=r"^https?://")
+    secret: str = Field(default="", repr=False)
+    batch: int = Field(default=1, ge=1, le=100)
+    selector: str = ""
+    camera: str = ""
+    workflow: str = ""
+    kind: Literal["result", "sink"] | None = None
+    having: list[Literal["picture", "clip"]] = Field(default_factory=list)
+    fields: list[str] = Field(default_factory=list, max_length=8)
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
@@ -233,6 +259,8 @@ class Config(_Section):
     console: Console = Console()
     oidc: Provider = Provider()
     metrics: Metrics = Metrics()
+    otel: Otel = Otel()
+    webhooks: list[Webhook] = Field(default_factory=list, max_length=20)
 
 
 class DataDir:

@@ -43,6 +43,7 @@ from fleet.lease import Leadership
 from fleet.link import Link
 from fleet.mosquitto import Tls
 from fleet.objects import Objects, open_objects
+from fleet.outward.desk import Outward
 from fleet.parts import Parts
 from fleet.pictures import Pictures
 from fleet.references import resolve
@@ -187,6 +188,7 @@ class Plane:
         self.replica_name = resolve(config.replica, os.environ, "replica")
         self.event_log = EventLog(self.database, self.clock, settled=not self.replica_name)
         self.streams = Streams()
+        self.outward = Outward(config, self.database, self.event_log, self.clock, lambda: self.replica.leads)
         subscriptions = fleet_subscriptions(self.fleet, shared=bool(self.replica_name))
         login = self.broker.endpoint.username
         client_id = f"{login}.{self.replica_name}" if self.replica_name else login
@@ -247,6 +249,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self.runner.run(), name="rollouts"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch(), name="watch"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.health.run(), name="health"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.outward.run(), name="outward"))
             self._running = stack.pop_all()
         return self
 

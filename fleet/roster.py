@@ -89,6 +89,11 @@ class Roster:
             online = set(session.scalars(select(Device.id).where(Device.presence == "online")))
         return Selection(len(names), len(online.intersection(names)), names[:SHOWN_NAMES])
 
+    def matching(self, selector: Selector) -> set[str]:
+        """The names of all that match, whoever may see them."""
+        with self._database.read() as session:
+            return {name for name, labels in _labelled(session, "") if selector.matches(labels)}
+
     def require(self, who: Principal, name: str, role: Role) -> None:
         """:raises NotFound: no such device, or one that may not be seen
         :raises NotAllowed: it may be seen, and the role does not hold for it

@@ -35,9 +35,10 @@ class SwapFigures(Doc):
 
 class UpdateReport(Doc):
     """What came of the phases of the newest update, by the phase's name in small letters: a note, figures, or the broken `gate` with its
-    figure and limit. `quarantined`: the digests that this device does not take."""
+    figure and limit. `quarantined`: the digests that this device does not take. `began`: when each phase of it began, by the device's clock."""
 
     phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    began: dict[str, float] = Field(default_factory=dict)
     quarantined: tuple[str, ...] = ()
 
 

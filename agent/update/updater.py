@@ -244,6 +244,7 @@ class Updater:
     def _show(self, outcome: Outcome, changes: dict[str, Any]) -> None:
         if outcome.phase is Phase.OFFERED:
             changes["report"] = self._report()
+        changes["report"] = self._begun(outcome.phase, changes.get("report", self.status.report))
         if outcome.phase in TERMINAL:
             level = logging.INFO if outcome.phase is Phase.COMMITTED else logging.WARNING
             fields = {"revision": outcome.revision, "phase": outcome.phase.value, "reason": outcome.reason}
@@ -258,6 +259,12 @@ class Updater:
             **changes,
         )
 
+    def _begun(self, phase: Phase, report: UpdateReport) -> UpdateReport:
+        """The report with the time at which a phase began; of an update that is taken up again its first phases are not known."""
+        began = {} if phase is Phase.OFFERED else dict(self.status.report.began)
+        began.setdefault(phase.value.lower(), round(self._clock.wall(), 3))
+        return report.model_copy(update={"began": began})
+
     def _progress(self, share: float) -> None:
         if self.status.phase is Phase.FETCHING and share - (self.status.progress or 0.0) >= PROGRESS_STEP:
             self._set(progress=round(share, 2), reason=None, message=None)
@@ -267,7 +274,7 @@ class Updater:
             held = tuple(entry.digest for entry in self._journal.quarantined())
         except OSError:
             held = self.status.report.quarantined
-        return UpdateReport(phases=phases or {}, quarantined=held)
+        return UpdateReport(phases=phases or {}, began=self.status.report.began, quarantined=held)
 
     def _note(self, outcome: Outcome) -> None:
         """The row of an end, which holds also where the disk does not take it."""

@@ -25,6 +25,11 @@ from fleet.metrics.requests import Requests
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CENSUS_S = 20.0
+HOOKS = {
+    "delivered": "Events that a receiver has taken.",
+    "refused": "Events that a receiver does not take.",
+    "failures": "Times a receiver was not reached.",
+}
 
 
 class Parts(Protocol):
@@ -44,6 +49,8 @@ class Parts(Protocol):
     def runner(self) -> Any: ...
     @property
     def streams(self) -> Any: ...
+    @property
+    def outward(self) -> Any: ...
     @property
     def clock(self) -> Clock: ...
 
@@ -107,6 +114,10 @@ class MetricsPage:
         yield _counter("rollout_decisions", "Times rollouts were decided on.", [((), effort.decisions)])
         yield _gauge("rollout_decision_mean_seconds", "What deciding takes.", [((), effort.mean_s)])
         yield _gauge("rollout_decision_most_seconds", "The longest of them.", [((), effort.most_s)])
+        hooks = parts.outward.hooks.figures if parts.outward.hooks else {}
+        for name, words in HOOKS.items():
+            told = [((hook,), getattr(figures, name)) for hook, figures in hooks.items()]
+            yield _counter(f"webhook_{name}", words, told, ["webhook"])
         yield _gauge("event_streams", "Readers of live events.", [((), parts.streams.open)])
 
 

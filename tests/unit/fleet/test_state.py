@@ -28,6 +28,7 @@ from fleet.enrolment import Wanted
 from fleet.errors import Misconfigured, NotAllowed, NotAuthenticated, NotFound, Refused, Transient
 from fleet.ingest import Ingest
 from fleet.link import Incoming
+from fleet.outward import tables as _outward  # noqa: F401
 from fleet.rollout import tables as _rollouts  # noqa: F401
 from fleet.signing import Signer, create_key, load_signer
 from fleet.tables import AuditRow, Base, Device, EventRow, StoredObject, Version
