@@ -79,13 +79,20 @@ class Console:
 
     def __init__(self, root: Path, more: Mapping[str, Any] | None = None, scripted: bool = True) -> None:
         self.stand = Stand(root, more={"console": {"enabled": True}, **(more or {})}, scripted=scripted)
-        self._playwright: Playwright = sync_playwright().start()
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        self._opened: tuple[Playwright, Browser] | None = None
         self._screens: list[Screen] = []
         self.person("ada", "admin")
         self.person("vera", "viewer")
         self.person("oscar", "operator", "site=north")
+
+    @property
+    def _browser(self) -> Browser:
+        """Started when it is first needed: while it is there, nothing else in this thread may run an event loop."""
+        if self._opened is None:
+            playwright = sync_playwright().start()
+            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+            self._opened = playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        return self._opened[1]
 
     def person(self, name: str, role: str, selector: str = "") -> None:
         body = {"name": name, "password": PASSWORD, "bindings": [{"role": role, "selector": selector}]}
@@ -116,14 +123,28 @@ class Console:
         """The admin's."""
         return self.screen("ada", size=PHONE)
 
-    def close(self) -> None:
-        """:raises AssertionError: a page complained, or the control plane ended badly"""
+    def leave(self) -> None:
+        """End the browser; the control plane goes on.
+
+        :raises AssertionError: a page complained
+        """
         complaints = [complaint for screen in self._screens for complaint in screen.complaints]
         for screen in self._screens:
             screen.close()
-        self._browser.close()
-        self._playwright.stop()
-        status = self.stand.stop()
+        self._screens.clear()
+        self.__dict__.pop("phone", None)
+        if self._opened is not None:
+            playwright, browser = self._opened
+            self._opened = None
+            browser.close()
+            playwright.stop()
         assert not complaints, complaints
+
+    def close(self) -> None:
+        """:raises AssertionError: a page complained, or the control plane ended badly"""
+        try:
+            self.leave()
+        finally:
+            status = self.stand.stop()
         assert status == 0, self.stand.log.read_text()
         assert "Traceback" not in self.stand.log.read_text(), self.stand.log.read_text()

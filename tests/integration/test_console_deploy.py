@@ -15,6 +15,7 @@ from fleet.client import pack
 from tests.integration.console_stand import PHONE, Console, needs_browser
 from tests.integration.fleet_stand import ROOT
 
+expect.set_options(timeout=20_000)
 pytestmark = [needs_browser, pytest.mark.usefixtures("mosquitto")]
 COUNTING = json.loads((ROOT / "examples" / "workflows" / "line_count.json").read_text())
 PICTURE = "images/coco_val_ccby/val2017"

@@ -156,7 +156,7 @@ class Draft:
     ) -> None:
         form = self.form
         with section("What the control plane says"):
-            self._told = tag("div", "section-body", role="status")
+            self._told = tag("div", "section-body said", role="status")
         with section("Name and change"), tag("div", "form"):
             self._input("Name", "name", "e.g. people-v3")
             for section_name, kind in (("models", "Model"), ("workflows", "Workflow")):

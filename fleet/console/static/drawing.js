@@ -5,7 +5,7 @@ const copy = (points) => points.map(([x, y]) => [x, y]);
 export default {
   props: { picture: String, width: Number, height: Number, shapes: Array, readonly: Boolean },
   emits: ["drawn"],
-  data: () => ({ own: {}, here: "", drawing: false, drag: null, at: null, unit: 1 }),
+  data: () => ({ own: {}, here: "", drawing: false, drag: null, at: null, stageWidth: 1 }),
   watch: {
     shapes: { immediate: true, handler() {
       if (this.drag) return;
@@ -15,6 +15,7 @@ export default {
     } },
   },
   computed: {
+    unit() { return this.width / this.stageWidth; },
     shape() { return this.shapes.find((s) => s.key === this.here); },
     points() { return this.own[this.here] ?? []; },
     incomplete() { return !!this.shape && this.points.length < this.shape.least; },
@@ -35,7 +36,7 @@ export default {
     },
   },
   mounted() {
-    this.observer = new ResizeObserver(() => { this.unit = this.width / Math.max(1, this.$refs.stage?.clientWidth ?? 1); });
+    this.observer = new ResizeObserver(() => { this.stageWidth = Math.max(1, this.$refs.stage?.clientWidth ?? 1); });
     this.observer.observe(this.$refs.stage);
   },
   beforeUnmount() { this.observer.disconnect(); },
@@ -133,7 +134,7 @@ export default {
         <g v-for="s in shapes" :key="s.key" :class="{active: s.key === here}" :style="{'--shape': colour(s.key)}">
           <polygon v-if="s.kind === 'polygon' && !(drawing && s.key === here)" :points="path(own[s.key] ?? [])"/>
           <polyline v-else :points="path(own[s.key] ?? [])"/>
-          <text v-if="label(s)" :x="label(s)[0]" :y="label(s)[1] - 8 * unit" :font-size="13 * unit">{{ s.title }}</text>
+          <text v-if="label(s)" :x="label(s)[0]" :y="Math.max(label(s)[1] - 14 * unit, 16 * unit)" :font-size="14 * unit">{{ s.title }}</text>
         </g>
         <line v-if="drawing && points.length && at && !drag" class="rubber" :x1="points.at(-1)[0]" :y1="points.at(-1)[1]" :x2="at[0]" :y2="at[1]"/>
         <g v-if="shape" :style="{'--shape': colour(here)}">

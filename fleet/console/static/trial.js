@@ -11,10 +11,14 @@ export default {
   methods: {
     take(files) { if (files?.length) this.file = files[0]; },
     ask(own) { this.problem = null; this.$emit("asked", { snapshot: !own }); },
+    decoded(url) {
+      const text = atob(url.slice(url.indexOf(",") + 1));
+      return new Blob([Uint8Array.from(text, (c) => c.charCodeAt(0))], { type: "image/jpeg" });
+    },
     async go(fields, snapshot) {
       const form = new FormData();
       for (const [name, value] of Object.entries(fields)) form.append(name, value);
-      if (snapshot) form.append("media", await (await fetch(snapshot)).blob(), "snapshot.jpg");
+      if (snapshot) form.append("media", this.decoded(snapshot), "snapshot.jpg");
       else form.append("media", this.file);
       this.state = "sending";
       const { answer, problem } = await window.outrider.post(this.address, this.csrf, form, {
@@ -35,6 +39,7 @@ export default {
         const words = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
         return words.join(", ") || "nothing";
       }
+      if (value?.type === "image") return `picture, ${value.width} by ${value.height}`;
       const text = JSON.stringify(value);
       return text.length > 160 ? text.slice(0, 159) + "…" : text;
     },
