@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,27 @@ class Launched:
         except (OSError, httpx.HTTPError, ValueError):
             return {}
 
+    def phase(self, revision: int) -> str:
+        """As the device's journal has it, read beside the agent; empty before there is a row."""
+        try:
+            with closing(
+                sqlite3.connect(f"file:{self.state_dir}/journal.db?mode=ro", uri=True, timeout=1)
+            ) as db:
+                row = db.execute("SELECT phase FROM revisions WHERE revision = ?", (revision,)).fetchone()
+            return str(row[0]) if row else ""
+        except sqlite3.Error:
+            return ""
+
+    def kill_in(self, revision: int, phase: str) -> None:
+        """SIGKILL as soon as the revision is seen in this phase."""
+        end_mono = time.monotonic() + OVER_S
+        while self.phase(revision) != phase:
+            assert time.monotonic() < end_mono, (self.phase(revision), phase, self.log[-3000:])
+            time.sleep(0.002)
+        starts = self.starts
+        self.kill()
+        eventually(lambda: self.starts > starts, OVER_S)
+
     # --- by the control plane ------------------------------------------------------------------------------------------
 
     def push(self, agent: Any = None, probation_s: float = 2.0, **more: Any) -> int:
@@ -143,7 +166,7 @@ class Launched:
         with self._stand.client() as client:
             return dict(client.device(self.name)["reported"] or {})
 
-    def over(self, revision: int) -> dict[str, Any]:
+    def over(self, revision: int, deadline_s: float = OVER_S) -> dict[str, Any]:
         """What the control plane was told of the end of a revision."""
 
         def probe() -> dict[str, Any] | None:
@@ -152,7 +175,7 @@ class Launched:
             return told if told.get("offered") == revision and ended else None
 
         try:
-            return dict(eventually(probe, OVER_S))
+            return dict(eventually(probe, deadline_s))
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.reported()}\n{self.log[-4000:]}") from e
 
@@ -214,6 +237,3 @@ def upload_workflow(client: Client, folder: Path) -> None:
     path = folder / "see.json"
     path.write_text(json.dumps(SEES))
     client.upload_workflow(path, "see")
-
-
-Probe = Callable[[], Any]
