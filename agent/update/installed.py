@@ -63,15 +63,17 @@ async def look(python: Path) -> Installed:
 
     :raises UpdateRefused: it does not answer
     """
-    command = [str(python), "-I", "-c", SCRIPT]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
-        cwd="/",
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(str(python), "-I", "-c", SCRIPT),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+            cwd="/",
+        )
+    except OSError as e:
+        raise UpdateRefused(Reason.RELEASE_FAILED, f"{python} cannot be asked: {e}") from e
     try:
         said, _ = await asyncio.wait_for(process.communicate(), ASK_S)
         told = json.loads(said)

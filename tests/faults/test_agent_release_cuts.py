@@ -118,7 +118,10 @@ def test_without_a_control_plane_the_launcher_brings_the_former_release_back(
         device.sees()
         eventually(lambda: device.phase(revision) == "ROLLED_BACK", OVER_S)
         about = device.status()
-        assert (about["agent_version"], about["reported"]["revision"]) == ("0.1.0", before)
+        assert (about["agent_version"], about["reported"]["revision"]) == (
+            importlib.metadata.version("outrider"),
+            before,
+        )
     finally:
         stand.start()
     told = device.over(revision)

@@ -5,6 +5,10 @@ Every release is a wheel of this tree with another version; what it needs beside
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
     pytest.mark.timeout(300),
 ]
+INSTALLED = importlib.metadata.version("outrider")
 GOOD = "0.9.0"
 BLIND_AT_MOST_S = 30.0
 """Two starts of an agent on a busy machine, cameras and all; the figure itself is printed."""
@@ -67,7 +72,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     try:
         device.start()
         first = device.over(device.push())
-        assert (first["phase"], first["agent_version"], first["agent_release"]) == ("COMMITTED", "0.1.0", "")
+        assert (first["phase"], first["agent_version"], first["agent_release"]) == (
+            "COMMITTED",
+            INSTALLED,
+            "",
+        )
         device.sees()
         made = Place(stand, device, folder)
         good = made.release(GOOD)
@@ -139,6 +148,67 @@ def test_an_older_release_is_taken_only_where_that_is_meant(place: Place) -> Non
     told = place.device.over(place.device.push({"release": "agent@1"}))
     assert (told["phase"], told["agent_version"]) == ("COMMITTED", GOOD)
     place.is_good()
+
+
+@pytest.mark.long
+def test_a_rollout_brings_a_release_and_takes_it_back(place: Place) -> None:
+    newer = place.release("0.9.7")
+    plan = {
+        "name": "next",
+        "change": {"agent": {"release": newer}},
+        "waves": [{"percent": 100, "gates": {"soak_s": 0}}],
+    }
+    with place.stand.client() as client:
+        client.rollouts.create(plan)
+        eventually(lambda: client.rollouts.get("next")["phase"] == "DONE", 180)
+        assert place.device.reported()["agent_version"] == "0.9.7"
+        client.rollouts.order("next", "roll-back")
+        eventually(lambda: client.rollouts.get("next")["phase"] == "ROLLED_BACK", 180)
+    place.is_good()
+
+
+@pytest.mark.long
+def test_the_command_line_makes_uploads_lists_names_and_assigns(place: Place) -> None:
+    from tests.fakes.releases import freeze, of_this_tree
+
+    def outrider(*arguments: str) -> str:
+        command = [sys.executable, "-m", "outrider", "fleet", "release", *arguments]
+        access = {"OUTRIDER_FLEET_URL": place.stand.url, "OUTRIDER_FLEET_TOKEN": place.stand.admin_token}
+        done = subprocess.run(
+            command, env={**os.environ, **access}, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    folder = place.folder / "by-hand"
+    wheel, base = of_this_tree(folder, "0.9.8"), freeze(folder / "base.txt")
+    said = outrider(
+        "build",
+        str(folder / "made"),
+        "--wheel",
+        str(wheel),
+        "--extra",
+        "cpu",
+        "--base",
+        str(base),
+        "--offline",
+    )
+    assert "1 wheel(s)" in said
+    assert "outrider 0.9.8" in said
+    name = outrider("upload", str(folder / "made")).split()[0]
+    assert name == f"agent-cp3{sys.version_info.minor}-linux-{os.uname().machine}@1"
+    name = name.partition("@")[0]
+    outrider("alias", name, "stable", "1")
+    row = next(row for row in json.loads(outrider("list", "--json")) if row["name"] == name)
+    assert (row["card"]["release"]["version"], row["aliases"]) == ("0.9.8", ["stable"])
+    assert "0.9.8" in outrider("list")
+    told = json.loads(outrider("assign", f"{name}@stable", "--device", "r-1", "--json"))
+    assert place.device.over(told[0]["revision"])["agent_version"] == "0.9.8"
+    outrider("assign", "agent@1", "--device", "r-1", "--allow-downgrade")
+    eventually(
+        lambda: place.device.reported().get("agent_version") == GOOD and place.device.slot == "a", 120.0
+    )
+    assert "yes" in outrider("where", "agent@1")
 
 
 def test_a_release_for_another_python_is_refused_before_it_is_sent(place: Place) -> None:

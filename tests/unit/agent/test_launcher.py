@@ -96,6 +96,31 @@ def test_the_state_directory_is_the_arguments_or_the_environments() -> None:
     assert launcher.state_directory(["run"], {}) == Path("/var/lib/outrider")
 
 
+def test_a_slot_hands_over_to_the_installation_and_never_to_itself(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From within the agent of a slot: by the installed launcher, and without a slot to the installed Python."""
+    started: list[list[str]] = []
+
+    def execv(_program: str, arguments: list[str]) -> None:
+        started.append(arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setenv(launcher.BASE_VARIABLE, sys.executable)
+    monkeypatch.setenv(launcher.SELF_VARIABLE, str(Path(launcher.__file__)))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "slot" / "python"))
+    base = os.environ[launcher.BASE_VARIABLE]
+    with pytest.raises(SystemExit):
+        launcher.again(["run", "--state-dir", str(tmp_path)])
+    monkeypatch.setenv(launcher.SELF_VARIABLE, str(tmp_path / "gone"))
+    with pytest.raises(SystemExit):
+        launcher.again(["run", "--state-dir", str(tmp_path)])
+    assert started[0][:3] == [base, "-I", os.path.abspath(launcher.__file__)]
+    assert started[1] == [base, "-m", "outrider", "agent", "run", "--state-dir", str(tmp_path)]
+    assert slots.current == "a", "whose Python is not there, so the installed one starts"
+
+
 def test_the_launcher_needs_the_standard_library_only() -> None:
     tree = ast.parse(Path(launcher.__file__).read_text())
     heads = {

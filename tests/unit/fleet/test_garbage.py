@@ -47,8 +47,8 @@ def digest(name: str) -> str:
     return "sha256:" + name.rjust(64, "0")
 
 
-def add(database: Database, number: int, files: tuple[str, ...]) -> None:
-    """Version `number` of the model m, of these files."""
+def add(database: Database, number: int, files: tuple[str, ...], kind: str = "model") -> None:
+    """Version `number` of the model or release m, of these files."""
     own = digest(f"a{number}")
     with database.write() as session:
         for name in (own, *map(digest, files)):
@@ -58,7 +58,7 @@ def add(database: Database, number: int, files: tuple[str, ...]) -> None:
             session.add(ArtifactFile(artifact=own, path=name, digest=digest(name), size_bytes=10))
         session.add(
             Version(
-                kind="model", name="m", version=number, digest=own, size_bytes=10, card={}, created_at=1.0, created_by="t"
+                kind=kind, name="m", version=number, digest=own, size_bytes=10, card={}, created_at=1.0, created_by="t"
             )
         )  # fmt: skip
 
@@ -119,6 +119,27 @@ def test_revision_a_device_ran_long_ago_stays_though_many_were_refused_since(
     device(database, "d", {1: 1, 2: 2, **dict.fromkeys(range(3, 40), 5)}, {1, 2}, 2)
     versions = {v.version for v in Garbage(database, shelf, clock).plan(ALL).versions}
     assert versions == {3, 4}
+
+
+def test_release_of_the_agent_that_runs_stays_whatever_is_wanted_by_now(
+    database: Database, clock: StillClock
+) -> None:
+    """A desired state without `agent` leaves a device what it has, and a rollout may still bring another."""
+    for number in range(1, 6):
+        add(database, number, (f"f{number}",), "release")
+    garbage = Garbage(database, Shelf(set()), clock, (pinned,))
+    device(database, "d", {1: 9}, set(), 1)
+    assert {v.version for v in garbage.plan(ALL).versions} == {1, 2, 3, 4}
+    with database.write() as session:
+        row = session.get_one(Device, "d")
+        row.reported = {"revision": 1, "agent_release": digest("a1")}
+        plan = {"change": {"agent": {"release": "m@3"}}}
+        session.add(
+            RolloutRow(
+                name="r", plan=plan, phase="PAUSED", wave=0, since=1.0, approved=0, judged="", created_by="t", version=1
+            )
+        )  # fmt: skip
+    assert {v.version for v in garbage.plan(ALL).versions} == {2, 4}
 
 
 def test_plan_that_was_overtaken_is_not_carried_out(
