@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fleet.api import (
+    alerts,
     audit,
     bundle,
     catalogue,
@@ -61,6 +62,7 @@ def make_app(plane: Plane) -> FastAPI:
         rollouts,
         faults,
         running,
+        alerts,
         trust,
         bundle,
         upkeep,

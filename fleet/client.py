@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from fleet import shapes
+from fleet.alerts.remote import RemoteAlerts
 from fleet.calls import (
     TIMEOUT_S,
     UPLOAD_TIMEOUT_S,
@@ -49,6 +50,7 @@ class Client(Calls):
         self.rollouts = RemoteRollouts(self._call, self._all)
         self.fleet_events = RemoteEvents(self._call, self._streamed)
         self.faults = RemoteFaults(self._call, self._all)
+        self.alerts = RemoteAlerts(self._call, self._all)
 
     def __enter__(self) -> Client:
         return self

@@ -152,6 +152,12 @@ class Faults(_Section):
     kinds: dict[str, FaultSettings] = Field(default_factory=dict)
 
 
+class Alerts(_Section):
+    """`secrets`: what targets may name as `secret:NAME`, each `file:PATH` or `env:NAME`."""
+
+    secrets: dict[Name, str] = Field(default_factory=dict, repr=False)
+
+
 class TrustDays(_Section):
     """For how many days metadata of the update framework is good. What can be signed here is renewed at half of that."""
 
@@ -254,6 +260,7 @@ class Config(_Section):
     broker: Broker = Broker()
     limits: Limits = Limits()
     faults: Faults = Faults()
+    alerts: Alerts = Alerts()
     trust_days: TrustDays = TrustDays()
     access: Access = Access()
     console: Console = Console()

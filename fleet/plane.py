@@ -17,6 +17,7 @@ from fleet.access.provider import Provider
 from fleet.access.provider import check as check_provider
 from fleet.access.sessions import Sessions
 from fleet.access.users import Users
+from fleet.alerts.care import AlertCare
 from fleet.aliases import Aliases
 from fleet.audit import AuditLog
 from fleet.auth import Tokens
@@ -202,19 +203,11 @@ class Plane:
         )
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
-        self.health = HealthCare(
-            self.database,
-            self.clock,
-            self.ids,
-            self.roster,
-            config.limits,
-            config.faults,
-            lambda: self.replica.leads,
-            self.replica.check,
-        )
-        self.runner = Runner(
-            self.database, self.desired, self.clock, lambda: self.replica.leads, self.replica.check
-        )
+        parts = (self.database, self.clock, self.ids, self.roster, config)
+        leading = (lambda: self.replica.leads, self.replica.check)
+        self.health = HealthCare(*parts, *leading)
+        self.alerts = AlertCare(*parts, self.health.watch, os.environ, self._publish, *leading)
+        self.runner = Runner(self.database, self.desired, self.clock, *leading)
 
     def _make_replica(self, client_id: str, subscriptions: tuple[str, ...]) -> Alone | Replica:
         if not self.replica_name:
@@ -250,6 +243,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch(), name="watch"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.health.run(), name="health"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.outward.run(), name="outward"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.alerts.run(), name="alerts"))
             self._running = stack.pop_all()
         return self
 
@@ -288,6 +282,7 @@ class Plane:
         await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.events_days)
         gone += await asyncio.to_thread(self.health.forget_old)
+        await asyncio.to_thread(self.alerts.forget_old)
         gone += await self.clips.forget_old(limits.events_days)
         gone += await self.pictures.forget_all(limits.pictures_days)
         await self.upkeep.forget_old(limits.diagnostics_days)
@@ -350,6 +345,9 @@ class Plane:
 
     def _answered(self, device: str, response: Response) -> None:
         self.commands.answered(device, response)
+
+    async def _publish(self, topic: str, payload: bytes, retain: bool) -> None:
+        await self.link.publish(topic, payload, retain=retain)
 
     async def _publish_retained(self, topic: str, payload: bytes) -> None:
         await self.link.publish(topic, payload, retain=True)

@@ -137,6 +137,7 @@ class Reason(str, Enum):
     PROVIDER_FAILED = "provider-failed"
     AUDIT_BROKEN = "audit-broken"
     IN_USE = "in-use"
+    DELIVERY_FAILED = "delivery-failed"
     # updates
     PREPARE_TIMEOUT = "prepare-timeout"
     SWITCH_FAILED = "switch-failed"
@@ -279,6 +280,7 @@ TEXTS: dict[Reason, str] = {
     Reason.PROVIDER_FAILED: "The sign-in by the identity provider did not succeed. The message says at which step; try again, or check [oidc] of fleet.toml.",
     Reason.AUDIT_BROKEN: "The audit log was changed, shortened or reordered. Compare it with a backup and an exported head.",
     Reason.IN_USE: "Something still needs it. Remove what the problems name first.",
+    Reason.DELIVERY_FAILED: "A message to a target of alerts was not taken; it is tried again. Check the target: `outrider fleet alert target test`.",
     Reason.PREPARE_TIMEOUT: "The new revision could not be made ready in time; the old one keeps serving.",
     Reason.SWITCH_FAILED: "The pipelines could not take over the new revision; the old one keeps serving.",
     Reason.QUARANTINED: "This model, workflow or release was rolled back on the device before. Publish another, or let it in again: "

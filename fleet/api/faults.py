@@ -48,7 +48,7 @@ def chart(
 @router.get("/overview", tags=["control plane"])
 def overview(plane: PlaneDep, who: Anybody) -> shapes.OverviewView:
     """The fleet at a glance: devices by presence and version, faults by severity, sites."""
-    return views_health.overview(plane.health.faults.overview(who))
+    return views_health.overview(plane.health.faults.overview(who), plane.alerts.desk.counts(who))
 
 
 @router.get("/fault-kinds", tags=["faults"])

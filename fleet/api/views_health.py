@@ -77,13 +77,14 @@ def _fault(row: FaultRow, consequences: int) -> shapes.FaultView:
     }
 
 
-def overview(found: Overview) -> shapes.OverviewView:
+def overview(found: Overview, alerts: dict[str, int]) -> shapes.OverviewView:
     return {
         "at": found.at,
         "devices": sum(found.presence.values()),
         "presence": dict(found.presence),
         "versions": dict(found.versions),
         "faults": _by_severity(found.faults),
+        "alerts": alerts,
         "sites": [
             {
                 "site": site.name,

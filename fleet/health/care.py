@@ -9,7 +9,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from fleet.clock import Clock, Ids
-from fleet.config import Faults, Limits
+from fleet.config import Config, Faults
 from fleet.db import Database
 from fleet.errors import Misconfigured
 from fleet.health.desk import FaultDesk
@@ -33,12 +33,12 @@ class HealthCare:
         clock: Clock,
         ids: Ids,
         roster: Roster,
-        limits: Limits,
-        faults: Faults,
+        config: Config,
         leads: Callable[[], bool],
         guard: Callable[[Session], None],
     ) -> None:
         """:raises Misconfigured: the configuration names a fault that there is not"""
+        limits, faults = config.limits, config.faults
         keep = Keep(
             limits.raw_hours * HOUR_S,
             limits.minutes_hours * HOUR_S,

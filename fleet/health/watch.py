@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -31,6 +32,22 @@ LABELS_TICKS = 6
 """Labels change seldom, and to read them all costs more than the rest of a tick."""
 AT_ONCE = 500
 DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class ToldFault:
+    """A fault that is told now. `since`: when it was told, or when it ceased to be a consequence."""
+
+    id: str
+    code: str
+    severity: str
+    subject: str
+    site: str
+    device: str
+    part: str
+    message: str
+    since: float
+    consequence: bool
 
 
 class Watch:
@@ -66,6 +83,12 @@ class Watch:
         self._changed_at = 0.0
         self._ticks = 0
         self._in_service: dict[str, str] = {}
+        self._told: tuple[ToldFault, ...] = ()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the faults of now are known here."""
+        return self._loaded
 
     async def run(self) -> None:
         while True:
@@ -96,6 +119,11 @@ class Watch:
         self._write(before, after)
         self._faults = {key: fault for key, fault in after.items() if fault.cleared_at is None}
         self._names = {key: name for key, name in self._names.items() if key in self._faults}
+        self._told = self._tell_all()
+
+    def told(self) -> tuple[ToldFault, ...]:
+        """The faults of now, as the last tick has left them. For the leader only."""
+        return self._told
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -116,6 +144,25 @@ class Watch:
                 row.returns,
             )
         self._loaded = True
+        self._told = self._tell_all()
+
+    def _tell_all(self) -> tuple[ToldFault, ...]:
+        return tuple(
+            ToldFault(
+                self._names[key],
+                key[0],
+                self._kinds[key[0]].severity.value if key[0] in self._kinds else "info",
+                str(key[1]),
+                key[1].site or self._world.site_of(key[1].device),
+                key[1].device,
+                key[1].part,
+                fault.message,
+                max(fault.visible_at, fault.root_at or 0.0),
+                fault.parent is not None,
+            )
+            for key, fault in self._faults.items()
+            if fault.visible_at is not None and key in self._names
+        )
 
     def _look(self, session: Session) -> None:
         if self._ticks % LABELS_TICKS == 0:

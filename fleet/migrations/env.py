@@ -7,6 +7,7 @@ from sqlalchemy import create_engine, func, select
 
 from fleet import picture_rows as _pictures  # noqa: F401
 from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
+from fleet.alerts import tables as _alerts  # noqa: F401
 from fleet.db import MIGRATION_LOCK
 from fleet.health import tables as _health  # noqa: F401
 from fleet.outward import tables as _outward  # noqa: F401

@@ -5,6 +5,15 @@ Times are seconds since the epoch, on the control plane's clock unless the name 
 
 from __future__ import annotations
 
+from fleet.shapes.alerts import (
+    AlertDetail,
+    AlertView,
+    DeliveryView,
+    RuleView,
+    SilenceView,
+    TargetTrial,
+    TargetView,
+)
 from fleet.shapes.devices import (
     BenchmarkView,
     ClipView,
@@ -81,6 +90,8 @@ from fleet.shapes.trust import (
 )
 
 __all__ = [
+    "AlertDetail",
+    "AlertView",
     "AliasView",
     "ApiTokenView",
     "AuditHeadView",
@@ -93,6 +104,7 @@ __all__ = [
     "Collectable",
     "CollectionPlan",
     "CommandAnswer",
+    "DeliveryView",
     "DesiredSet",
     "DesiredView",
     "DeviceDetail",
@@ -125,13 +137,17 @@ __all__ = [
     "RolloutNoteView",
     "RolloutPreview",
     "RolloutView",
+    "RuleView",
     "RunningView",
     "SecretView",
     "SelectionView",
     "SeriesView",
     "SessionView",
     "SignInWays",
+    "SilenceView",
     "SiteView",
+    "TargetTrial",
+    "TargetView",
     "TrialFailure",
     "TrialFrame",
     "TrialView",

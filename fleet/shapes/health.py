@@ -82,11 +82,12 @@ class SiteView(TypedDict):
 
 class OverviewView(TypedDict):
     """The part of the fleet that the asker may see, some seconds old at most: devices by presence and by version, faults by severity
-    (consequences not counted), sites."""
+    (consequences not counted), alerts that are firing by severity, of them acknowledged and silenced; sites."""
 
     at: float
     devices: int
     presence: dict[str, int]
     versions: dict[str, int]
     faults: dict[str, int]
+    alerts: dict[str, int]
     sites: list[SiteView]

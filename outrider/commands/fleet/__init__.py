@@ -16,6 +16,7 @@ NOUNS = (
     "releases",
     "rollouts",
     "faults",
+    "alerts",
     "trust",
     "bundle",
     "bench",

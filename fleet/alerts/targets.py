@@ -1,0 +1,185 @@
+"""Where alerts go, as documents. Secrets are named (`secret:NAME`, of `[alerts.secrets]` in fleet.toml), and shown nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
+
+from fleet.alerts.rules import WORST, SeverityName, Written
+from fleet.errors import Misconfigured, Refused
+from fleet.references import resolve
+from wire.names import Name
+from wire.problem import nearest
+from wire.reasons import Reason
+from wire.redact import redact
+
+SECRET = "secret:"
+HIDDEN = "***"
+Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;\"]{1,64}@[^\s@<>,;\"]{1,190}$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^(secret:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
+Url = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[\x21-\x7e]+$")]
+OWN_HEADERS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "connection"})
+
+
+def _web(url: str) -> str:
+    if not url.startswith(SECRET):
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port is not False
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("http://… or https://… is expected, or secret:NAME")
+        if HIDDEN in url:
+            raise ValueError("it is as it was shown, with *** in it; give it whole, or as secret:NAME")
+    return url
+
+
+class _Target(Written):
+    enabled: bool = True
+    min_severity: SeverityName = "info"
+
+    def takes(self, severity: str) -> bool:
+        return self.enabled and WORST.index(severity) <= WORST.index(self.min_severity)
+
+
+class Webhook(_Target):
+    """A CloudEvent (1.0, structured JSON) by POST. With `secret` it is signed: `X-Outrider-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA256 of
+    `SECONDS.BODY`."""
+
+    kind: Literal["webhook"]
+    url: Url
+    secret: Reference = ""
+    headers: dict[
+        HeaderName, Annotated[str, StringConstraints(max_length=500, pattern=r"^[\x20-\x7e]*$")]
+    ] = Field(default_factory=dict, max_length=20)
+    _url = field_validator("url")(_web)
+
+    @field_validator("headers")
+    @classmethod
+    def _no_own(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"the header {name} is set here")
+            if value == HIDDEN:
+                raise ValueError(f"the header {name} is as it was shown; give its value, or secret:NAME")
+        return headers
+
+
+class Slack(_Target):
+    """An incoming webhook of Slack, Mattermost or another that takes `{"text": …}`."""
+
+    kind: Literal["slack"]
+    url: Url
+    _url = field_validator("url")(_web)
+
+
+class Email(_Target):
+    """Mail over SMTP: `starttls` begins in the clear and must become TLS, `tls` is TLS from the start, `none` is for a relay on the same
+    machine."""
+
+    kind: Literal["email"]
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+    port: int = Field(default=587, ge=1, le=65_535)
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x21-\x7e]*$")] = ""
+    password: Reference = ""
+    sender: Address
+    to: tuple[Address, ...] = Field(min_length=1, max_length=50)
+
+    @model_validator(mode="after")
+    def _not_in_the_clear(self) -> Email:
+        if self.password and self.security == "none":
+            raise ValueError("a password needs starttls or tls")
+        return self
+
+
+class Mqtt(_Target):
+    """A topic: of the fleet's own broker below `outrider/1/FLEET/_alerts/` (where `topic` is put), or any of another broker (`url`,
+    `mqtt://` or `mqtts://HOST:PORT`)."""
+
+    kind: Literal["mqtt"]
+    topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,200}$")] = "alerts"
+    url: Annotated[str, StringConstraints(max_length=300, pattern=r"^(mqtts?://[A-Za-z0-9.:\[\]-]+)?$")] = ""
+    username: Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x21-\x7e]*$")] = ""
+    password: Reference = ""
+    retain: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_port(cls, url: str) -> str:
+        if url and not (urlsplit(url).hostname and urlsplit(url).port):
+            raise ValueError("mqtt://HOST:PORT or mqtts://HOST:PORT is expected")
+        return url
+
+
+Target = Annotated[Webhook | Slack | Email | Mqtt, Field(discriminator="kind")]
+_TARGET: TypeAdapter[Webhook | Slack | Email | Mqtt] = TypeAdapter(Target)
+
+
+def read_target(document: Mapping[str, Any]) -> Webhook | Slack | Email | Mqtt:
+    """A document that was checked when it was written."""
+    return _TARGET.validate_python(dict(document))
+
+
+def shown(target: Webhook | Slack | Email | Mqtt) -> dict[str, Any]:
+    """The document without what may be secret: values of headers and what follows the host of an address that is a secret itself."""
+    document = target.to_json()
+    if isinstance(target, Webhook):
+        document["url"] = redact(target.url)
+        document["headers"] = {
+            name: value if value.startswith(SECRET) else HIDDEN for name, value in target.headers.items()
+        }
+    if isinstance(target, Slack) and not target.url.startswith(SECRET):
+        parts = urlsplit(target.url)
+        document["url"] = f"{parts.scheme}://{parts.hostname}/{HIDDEN}"
+    return document
+
+
+class Secrets:
+    """The secrets that targets may name."""
+
+    def __init__(self, references: Mapping[Name, str], environment: Mapping[str, str]) -> None:
+        self._references = dict(references)
+        self._environment = environment
+
+    def check(self, target: Webhook | Slack | Email | Mqtt) -> None:
+        """:raises Refused: it names a secret that there is not"""
+        for text in _texts(target.to_json()):
+            if text.startswith(SECRET):
+                self._reference(text)
+
+    def text(self, value: str) -> str:
+        """What is meant: the secret where one is named, else the value itself.
+
+        :raises Refused: there is no such secret, or it cannot be read
+        """
+        if not value.startswith(SECRET):
+            return value
+        reference = self._reference(value)
+        try:
+            return resolve(reference, self._environment, f"alerts.secrets.{value.removeprefix(SECRET)}")
+        except Misconfigured as e:
+            raise Refused(e.reason, str(e)) from e
+
+    def _reference(self, value: str) -> str:
+        name = value.removeprefix(SECRET)
+        if name not in self._references:
+            hint = (
+                nearest(name, self._references)
+                or "add it to [alerts.secrets] of fleet.toml, as file:PATH or env:NAME"
+            )
+            raise Refused(Reason.UNKNOWN_REFERENCE, f"no secret is called {name[:64]!r}; {hint}")
+        return self._references[name]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in _texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
