@@ -80,6 +80,27 @@ def save(session: Session, names: Mapping[str, str], alerts: Iterable[Alert], ne
         session.execute(update(AlertRow), changed)
 
 
+def told_of(session: Session, alerts: Mapping[str, float]) -> dict[str, set[str]]:
+    """Of alerts, by id with the time at which they fired: the targets that were told. A message about many counts for all of its time."""
+    found: dict[str, set[str]] = {name: set() for name in alerts}
+    names = list(alerts)
+    for start in range(0, len(names), 500):
+        query = select(DeliveryRow.alert, DeliveryRow.target).where(
+            DeliveryRow.alert.in_(names[start : start + 500])
+        )
+        for name, target in session.execute(query.distinct()):
+            found[name].add(target)
+    if alerts:
+        many = select(DeliveryRow.target, DeliveryRow.created_at).where(
+            DeliveryRow.alert == "", DeliveryRow.created_at >= min(alerts.values())
+        )
+        for target, created_at in session.execute(many):
+            for name, fired_at in alerts.items():
+                if created_at >= fired_at:
+                    found[name].add(target)
+    return found
+
+
 def queue(session: Session, letters: Iterable[Letter], at: float) -> int:
     """Put into the queue; how many had no room there and are kept as failed."""
     waiting = session.scalar(select(func.count()).select_from(DeliveryRow).where(DeliveryRow.open)) or 0

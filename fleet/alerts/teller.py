@@ -91,7 +91,14 @@ class Teller:
         if not changed:
             return
         names = {key: before[key][0] if key in before else self._ids.unique() for key in decided.alerts}
-        letters = self._letters(decided, names, rules, targets, at)
+        over = {
+            names[key]: decided.alerts[key].fired_at
+            for key, notice in decided.notices
+            if notice is Notice.RESOLVED
+        }
+        with self._database.read() as session:
+            told = store.told_of(session, over)
+        letters = self._letters(decided, names, rules, targets, told, at)
         with self._database.write() as session:
             self._guard(session)
             for start in range(0, len(changed), ROWS_AT_ONCE):
@@ -107,17 +114,20 @@ class Teller:
         names: Mapping[str, str],
         rules: Mapping[str, Rule],
         targets: Mapping[str, Webhook | Slack | Email | Mqtt],
+        told: Mapping[str, set[str]],
         at: float,
     ) -> list[Letter]:
-        """For each target one of each alert, or one of all where they are many."""
+        """For each target one of each alert, or one of all where they are many. `told`: that one is over goes to those who know of it."""
         for_target: defaultdict[str, list[tuple[str, Alert, Notice]]] = defaultdict(list)
         for key, notice in decided.notices:
             alert = decided.alerts[key]
             rule = rules.get(alert.cause.rule)
             for name, target in targets.items():
+                if notice is Notice.RESOLVED and name not in told[names[key]]:
+                    continue
                 if target.takes(alert.cause.severity) and (rule is None or fits(rule.targets, name)):
                     for_target[name].append((names[key], alert, notice))
-        return [letter for name, told in for_target.items() for letter in self._for_target(name, told, at)]
+        return [letter for name, news in for_target.items() for letter in self._for_target(name, news, at)]
 
     def _for_target(self, target: str, told: Sequence[tuple[str, Alert, Notice]], at: float) -> list[Letter]:
         datas = [messages.data_of(*each) for each in told]

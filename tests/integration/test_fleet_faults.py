@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import queue
+import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from fleet.client import ApiError, Client
 from outrider.cli import main
 from tests.integration.fleet_stand import Device, Stand, eventually
+from tests.integration.sink_rig import requests
+from tests.integration.test_sink_notices import secure_mailbox, trusted
 
+__all__ = ["trusted"]
 pytestmark = pytest.mark.usefixtures("mosquitto")
 
+SECRETS = {"signing": "k3y-of-the-webhook", "mail": "hunter2"}
 QUICK = {"visible_s": 0.3, "clear_s": 0.2}
-CODES = ("site-offline", "device-offline", "network-lost", "camera-unreachable")
+CODES = ("site-offline", "device-offline", "network-lost", "camera-unreachable", "camera-password")
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    faults = {"every_s": 0.1, "kinds": {code: dict(QUICK) for code in CODES}}
-    faults["kinds"]["device-offline"]["visible_s"] = 1.0
-    running = Stand(tmp_path_factory.mktemp("faults") / "data", more={"faults": faults})
+def stand(tmp_path_factory: pytest.TempPathFactory, trusted: ssl.SSLContext) -> Iterator[Stand]:
+    folder = tmp_path_factory.mktemp("faults")
+    kinds: dict[str, dict[str, float]] = {code: dict(QUICK) for code in CODES}
+    kinds["device-offline"]["visible_s"] = 1.0
+    for name, text in SECRETS.items():
+        (folder / name).write_text(text + "\n")
+    running = Stand(
+        folder / "data",
+        more={
+            "faults": {"every_s": 0.1, "kinds": kinds},
+            "alerts": {"secrets": {name: f"file:{folder / name}" for name in SECRETS}},
+        },
+        readers={"desk": "reading-is-silver"},
+    )
+    with running.client() as client:
+        client.alerts.set_rule("critical", {"min_severity": "critical", "for_s": 0, "place": 1000})
     yield running
     assert running.stop() == 0
 
@@ -190,3 +213,175 @@ def _watching() -> dict[str, Any]:
     }
     pipelines = {name: {"camera": name, "workflow": "w"} for name in cameras}
     return {"cameras": cameras, "workflows": {"w": "watch"}, "pipelines": pipelines}
+
+
+def one(client: Client, **filters: str) -> Any:
+    """The one alert that fires for these."""
+    return eventually(lambda: (rows := client.alerts.all(**filters)) and len(rows) == 1 and rows[0])
+
+
+def test_an_alert_reaches_every_kind_of_target_once_and_is_told_to_be_over(
+    stand: Stand, lyon: list[Simulated], trusted: ssl.SSLContext
+) -> None:
+    inbox: queue.Queue[dict[str, Any]] = queue.Queue()
+    mail = {"tls_context": trusted, "require_starttls": True}
+    with (
+        requests() as hook,
+        requests() as chat,
+        secure_mailbox(**mail) as (box, port),
+        stand.client() as client,
+        reading(stand, inbox),
+    ):
+        eventually(lambda: client.alerts.all() == [] and roots(client) == [])
+        hook.answers = [(500, b"not now"), (200, b"")]
+        client.alerts.set_target(
+            "hook",
+            {
+                "kind": "webhook",
+                "url": f"{hook.url}/in",
+                "secret": "secret:signing",
+                "headers": {"X-Team": "a"},
+            },
+        )
+        client.alerts.set_target("chat", {"kind": "slack", "url": f"{chat.url}/services/T0/key"})
+        client.alerts.set_target("broker", {"kind": "mqtt", "topic": "all"})
+        client.alerts.set_target(
+            "mail",
+            {
+                "kind": "email", "host": "127.0.0.1", "port": port, "username": "camera@example.org",
+                "password": "secret:mail", "sender": "fleet@example.org", "to": ["a@example.org"],
+            },
+        )  # fmt: skip
+        lyon[3].tell(door="camera-password", yard="", gate="")
+        alert = one(client, device="d3")
+        eventually(lambda: len(hook.got) == 2 and len(chat.got) == 1 and len(box.got) == 1, 60)
+        (_, _, headers, body), again = hook.got
+        event = json.loads(body)
+        assert json.loads(again[3])["id"] == event["id"]
+        assert (event["specversion"], event["type"], event["subject"]) == (
+            "1.0", "outrider.alert.firing", "camera:d3/door",
+        )  # fmt: skip
+        assert headers["Content-Type"] == "application/cloudevents+json"
+        assert headers["X-Team"] == "a"
+        parts = dict(part.split("=", 1) for part in headers["X-Outrider-Signature"].split(","))
+        signed = hmac.new(SECRETS["signing"].encode(), f"{parts['t']}.".encode() + body, hashlib.sha256)
+        assert parts["v1"] == signed.hexdigest()
+        assert "CRITICAL: camera-password of camera:d3/door" in json.loads(chat.got[0][3])["text"]
+        receivers, letter = box.got[0]
+        assert receivers == ["a@example.org"]
+        assert letter["Subject"] == "[lab] CRITICAL: camera-password of camera:d3/door"
+        assert inbox.get(timeout=30)["data"]["alert"] == alert["id"]
+        told = client.alerts.get(alert["id"])["deliveries"]
+        assert {(each["target"], each["state"]) for each in told} == {
+            (name, "delivered") for name in ("hook", "chat", "broker", "mail")
+        }
+        assert {each["target"]: each["attempts"] for each in told}["hook"] == 2
+
+        client.alerts.acknowledge(alert["id"], "on my way")
+        lyon[3].tell(door="", yard="", gate="")
+        eventually(lambda: client.alerts.get(alert["id"])["state"] == "resolved", 60)
+        eventually(lambda: len(hook.got) == 3 and len(box.got) == 2, 60)
+        assert json.loads(hook.got[2][3])["type"] == "outrider.alert.resolved"
+        assert client.alerts.get(alert["id"])["acknowledged_by"] == "token:admin"
+        assert b"hunter2" not in stand.database_content()
+        for name in ("hook", "chat", "broker", "mail"):
+            client.alerts.remove_target(name)
+
+
+def reading(stand: Stand, inbox: queue.Queue[dict[str, Any]]) -> Any:
+    """A reader of the broker that gets alerts, as a context."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def running() -> Iterator[None]:
+        broker = stand.enrol(f"reader-{time.monotonic_ns()}")["broker"]
+        mqtt, ready = Paho(CallbackAPIVersion.VERSION2), queue.Queue()  # type: ignore[var-annotated]
+        mqtt.username_pw_set("_reader.desk", "reading-is-silver")
+        mqtt.on_message = lambda _c, _u, message: inbox.put(json.loads(message.payload))
+        mqtt.on_subscribe = lambda *_: ready.put(True)
+        mqtt.connect(broker["host"], broker["port"])
+        mqtt.loop_start()
+        mqtt.subscribe("outrider/1/lab/_alerts/#", 1)
+        ready.get(timeout=30)
+        yield
+        mqtt.disconnect()
+        mqtt.loop_stop()
+
+    return running()
+
+
+def test_nobody_is_told_of_what_is_silenced_and_a_dead_switch_is_one_message(
+    stand: Stand, lyon: list[Simulated], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTRIDER_FLEET_URL", stand.url)
+    monkeypatch.setenv("OUTRIDER_FLEET_TOKEN", stand.admin_token)
+
+    def alert(*arguments: str) -> tuple[int, str, str]:
+        status = main(["fleet", "alert", *arguments])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    with requests() as hook, stand.client() as client:
+        assert (
+            alert("target", "set", "hook", "kind=webhook", f"url={hook.url}", "secret=secret:sining")[0] == 1
+        )
+        assert alert("target", "set", "hook", "kind=webhook", f"url={hook.url}")[0] == 0
+        assert alert("target", "test", "hook")[0] == 0
+        assert json.loads(hook.got.pop()[3])["type"] == "outrider.alert.test"
+        hook.answers = [(404, b"nobody here")]
+        status, _, error = alert("target", "test", "hook")
+        assert (status, "HTTP 404: nobody here" in error) == (1, True)
+        hook.answers = [(200, b"")]
+        hook.got.clear()
+        assert alert("silence", "add", "--device", "d0", "--for", "1h", "--reason", "being moved")[0] == 0
+        lyon[0].tell(door="camera-password", yard="", gate="")
+        quiet = one(client, device="d0")
+        assert quiet["silenced"]
+        assert "silenced" in alert("list")[1]
+        (silence,) = client.alerts.silences()
+        assert alert("silence", "end", silence["id"])[0] == 0
+        eventually(lambda: len(hook.got) == 1)
+        lyon[0].tell(door="", yard="", gate="")
+        eventually(lambda: len(hook.got) == 2)
+
+        for device in lyon:
+            device.say("offline")
+        site = one(client, site="lyon")
+        assert site["subject"] == "site:lyon"
+        assert alert("ack", site["id"], "--note", "the switch")[0] == 0
+        assert "the switch" in alert("show", site["id"])[1]
+        for device in lyon:
+            device.say("online")
+        eventually(lambda: client.alerts.get(site["id"])["state"] == "resolved")
+        eventually(lambda: roots(client) == [])
+        subjects = [json.loads(each[3])["subject"] for each in hook.got[2:]]
+        assert subjects[0] == "site:lyon"
+        assert "critical" in alert("rule", "list")[1]
+        assert alert("rule", "remove", "warning")[0] == 1
+        assert "hook" in alert("target", "list")[1]
+        assert "delivered" in alert("deliveries")[1]
+        assert alert("target", "remove", "hook")[0] == 0
+        actions = {row["action"] for row in client.audit(action="alert.*")}
+        assert actions >= {"alert.silence", "alert.silence.end", "alert.acknowledge", "alert.target.test"}
+
+
+def test_who_does_not_operate_a_device_neither_silences_nor_acknowledges(
+    stand: Stand, lyon: list[Simulated]
+) -> None:
+    with stand.client() as client:
+        far = client.create_api_token("far-operator", "operator", "site=paris")["token"]
+        near = client.create_api_token("near-operator", "operator", "site=lyon")["token"]
+        alert = client.alerts.all("all")[0]["id"]
+    until = time.time() + 60
+    with stand.client(far) as client:
+        assert client.alerts.all("all") == []
+        with pytest.raises(ApiError, match="no device is called"):
+            client.alerts.silence({"device": "d0"}, until, "no")
+        with pytest.raises(ApiError, match="no alert is called"):
+            client.alerts.acknowledge(alert)
+    with stand.client(near) as client:
+        with pytest.raises(ApiError, match="this needs operator"):
+            client.alerts.silence({"code": "*"}, until, "no")
+        client.alerts.silence({"site": "lyon", "code": "picture-*"}, until, "cleaning")
+        with pytest.raises(ApiError, match="this needs"):
+            client.alerts.set_target("x", {"kind": "mqtt"})
