@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.alerts.decision import Alert, Notice
 from fleet.health.faults import BY_CODE
+from wire import cloudevents
 
 DIGEST_ABOVE = 10
 """More alerts at once for a target become one message."""
@@ -52,16 +53,7 @@ def digest_of(all_of_them: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def cloud_event(event_id: str, source: str, kind: str, at: float, data: dict[str, Any]) -> dict[str, Any]:
     """The envelope. `id` is the same at every attempt, so that who gets it twice can tell."""
-    return {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": source,
-        "type": TYPE + kind,
-        "subject": data.get("subject", ""),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
-        "datacontenttype": "application/json",
-        "data": data,
-    }
+    return cloudevents.envelope(TYPE + kind, event_id, source, at, data, data.get("subject", ""))
 
 
 def title(event: dict[str, Any]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import smtplib
 import ssl
@@ -20,12 +18,12 @@ from fleet.alerts import messages
 from fleet.alerts.targets import Email, Mqtt, Secrets, Slack, Webhook
 from fleet.clock import Clock
 from fleet.errors import FleetError, Transient
+from wire import cloudevents
 from wire.names import FleetId
 from wire.reasons import Reason
 from wire.topics import ROOT
 
 DEADLINE_S = 15.0
-SIGNATURE = "X-Outrider-Signature"
 ERROR_CHARACTERS = 300
 Publish = Callable[[str, bytes, bool], Awaitable[None]]
 """Publishes at the fleet's own broker: topic, payload, retained."""
@@ -80,11 +78,11 @@ class Senders:
             await self._mqtt(target, json.dumps(event).encode())
 
     async def _webhook(self, target: Webhook, event: dict[str, Any]) -> None:
-        body = json.dumps(event).encode()
+        body, media_type = cloudevents.body([event], batch=False)
         headers = {name: self._secrets.text(value) for name, value in target.headers.items()}
-        headers["Content-Type"] = "application/cloudevents+json"
-        if target.secret:
-            headers[SIGNATURE] = signature(self._secrets.text(target.secret), int(self._clock.wall()), body)
+        secret = self._secrets.text(target.secret)
+        headers |= cloudevents.signed_headers(secret, event["id"], self._clock.wall(), body)
+        headers["Content-Type"] = media_type
         await self._post(target.url, body, headers)
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
@@ -121,12 +119,6 @@ class Senders:
             timeout=DEADLINE_S,
         ) as client:
             await client.publish(target.topic, payload, qos=1, retain=target.retain, timeout=DEADLINE_S)
-
-
-def signature(secret: str, at_wall: int, body: bytes) -> str:
-    """`t=SECONDS,v1=HEX`: the time is signed with the body, so that an old message cannot be sent again."""
-    mac = hmac.new(secret.encode(), f"{at_wall}.".encode() + body, hashlib.sha256)
-    return f"t={at_wall},v1={mac.hexdigest()}"
 
 
 def _mail(target: Email, password: str, letter: EmailMessage) -> None:

@@ -48,8 +48,7 @@ class _Target(Written):
 
 
 class Webhook(_Target):
-    """A CloudEvent (1.0, structured JSON) by POST. With `secret` it is signed: `X-Outrider-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA256 of
-    `SECONDS.BODY`."""
+    """A CloudEvent (1.0, structured JSON) by POST; with `secret` it is signed as Standard Webhooks has it (`wire.cloudevents`)."""
 
     kind: Literal["webhook"]
     url: Url

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import queue
 import ssl
@@ -21,6 +19,7 @@ from outrider.cli import main
 from tests.integration.fleet_stand import Device, Stand, eventually
 from tests.integration.sink_rig import requests
 from tests.integration.test_sink_notices import secure_mailbox, trusted
+from wire import cloudevents
 
 __all__ = ["trusted"]
 pytestmark = pytest.mark.usefixtures("mosquitto")
@@ -261,11 +260,11 @@ def test_an_alert_reaches_every_kind_of_target_once_and_is_told_to_be_over(
         assert (event["specversion"], event["type"], event["subject"]) == (
             "1.0", "outrider.alert.firing", "camera:d3/door",
         )  # fmt: skip
-        assert headers["Content-Type"] == "application/cloudevents+json"
+        assert headers["Content-Type"] == cloudevents.ONE
         assert headers["X-Team"] == "a"
-        parts = dict(part.split("=", 1) for part in headers["X-Outrider-Signature"].split(","))
-        signed = hmac.new(SECRETS["signing"].encode(), f"{parts['t']}.".encode() + body, hashlib.sha256)
-        assert parts["v1"] == signed.hexdigest()
+        signed = {name.lower(): value for name, value in headers.items()}
+        assert cloudevents.is_signed(SECRETS["signing"], signed, body, time.time())
+        assert not cloudevents.is_signed("another", signed, body, time.time())
         assert "CRITICAL: camera-password of camera:d3/door" in json.loads(chat.got[0][3])["text"]
         receivers, letter = box.got[0]
         assert receivers == ["a@example.org"]

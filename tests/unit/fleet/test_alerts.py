@@ -218,7 +218,7 @@ def test_words_for_people_say_what_where_since_when_and_what_to_do() -> None:
     event = messages.cloud_event("id", "/outrider/lab", "firing", 0.0, data)
     assert (event["specversion"], event["time"], event["subject"]) == (
         "1.0",
-        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00.000+00:00",
         "device:gate-1",
     )
     text = messages.text(event)
