@@ -1,8 +1,8 @@
 """The outbox: what must not be lost waits in SQLite from its commit until the broker has acknowledged it.
 
 One thread of its own owns the database; the event loop hands it operations and gets futures. Operations are committed in
-groups, at most `commit_s` after the first of them: SIGKILL loses nothing that was acknowledged, a power cut at most the last
-second (WAL, synchronous=NORMAL), and flash is spared. Full, it drops the oldest telemetry first, then the oldest events and
+groups, at most `commit_s` after the first of them, and reach the disk `sync_s` after that at the latest: SIGKILL loses nothing
+that was acknowledged, a power cut about the last second (WAL, synchronous=NORMAL), and flash is spared. Full, it drops the oldest telemetry first, then the oldest events and
 responses, never state, and counts what it dropped.
 """
 
@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 COMMIT_S = 0.2
+SYNC_S = 1.0
 BATCH = 512
 """Operations in one transaction."""
 MAX_WAITING = 20_000
@@ -89,13 +91,22 @@ class Outbox:
     """To be used from one event loop; `start` before, `close` after. `on_added` is called on the loop after a commit."""
 
     def __init__(
-        self, path: Path, *, max_bytes: int, max_age_s: float, clock: Clock, commit_s: float = COMMIT_S
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        max_age_s: float,
+        clock: Clock,
+        commit_s: float = COMMIT_S,
+        sync_s: float = SYNC_S,
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._clock = clock
         self._commit_s = commit_s
+        self._sync_s = sync_s
+        self._sync_due_mono: float | None = None
         self._waiting: queue.Queue[_Operation | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._ready: asyncio.Future[None] | None = None
@@ -242,7 +253,7 @@ class Outbox:
 
     def _batch(self) -> tuple[list[_Operation], bool]:
         """The operations of the next transaction: waits for the first, then `commit_s` for more, unless one is in a hurry."""
-        first = self._waiting.get()
+        first = self._next()
         if first is None:
             return [], True
         batch = [first]
@@ -259,8 +270,36 @@ class Outbox:
             batch.append(following)
         return batch, False
 
+    def _next(self) -> _Operation | None:
+        """The next operation; meanwhile what was committed is synced when it is time."""
+        while self._sync_due_mono is not None:
+            try:
+                return self._waiting.get(timeout=max(0.0, self._sync_due_mono - time.monotonic()))
+            except queue.Empty:
+                self._sync()
+        return self._waiting.get()
+
+    def _sync(self) -> None:
+        """Bring what is committed to the disk. SQLite itself does that only when it copies its log back."""
+        self._sync_due_mono = None
+        try:
+            log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(log_file)
+            finally:
+                os.close(log_file)
+        except OSError as e:
+            log.warning("outbox is not synced", extra={"cause": str(e)})
+
+    def _committed(self, changed: bool) -> None:
+        at_mono = time.monotonic()
+        if changed and self._sync_due_mono is None:
+            self._sync_due_mono = at_mono + self._sync_s
+        if self._sync_due_mono is not None and self._sync_due_mono <= at_mono:
+            self._sync()
+
     def _run_batch(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
-        before = self._rows
+        before, changes = self._rows, db.total_changes
         done: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         try:
             db.execute("BEGIN")
@@ -269,6 +308,7 @@ class Outbox:
                 self._next_prune_mono = time.monotonic() + PRUNE_S
                 self._prune(db)
             db.execute("COMMIT")
+            self._committed(db.total_changes > changes)
         except sqlite3.Error as e:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")

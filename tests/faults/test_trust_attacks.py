@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,9 +25,11 @@ from fleet.client import ApiError
 from fleet.tuf import roles
 from fleet.tuf.keys import load_key
 from outrider.demo.stage import Stage
+from tests.fakes.dripping_relay import DrippingRelay
 from tests.fakes.updates import AT_ONCE
-from tests.faults.test_attacks import WORKFLOW, Operator, signed, state_key, still_works
+from tests.faults.test_attacks import PLAIN, WORKFLOW, Operator, signed, state_key, still_works
 from wire.manifest import digest_of
+from wire.targets import role_of, target_path
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -35,6 +38,21 @@ class Attacked(Stage):
     """A stage whose store and keys the attacker has in his hands."""
 
     count = 0
+    relay: DrippingRelay
+
+    def enrol(self) -> None:
+        """By way of a relay that can drip; what is slower than 100 kB/s for 2 s is left."""
+        own = urlsplit(self.plane["url"])
+        self.relay = DrippingRelay(own.hostname or "", own.port or 0)
+        honest, self.plane["url"] = self.plane["url"], f"https://{own.hostname}:{self.relay.port}"
+        super().enrol()
+        self.plane["url"] = honest
+        with self.config.open("a") as file:
+            file.write("\n[limits]\nfetch_slow_s = 2.0\nfetch_min_bytes_s = 100000\n")
+
+    def stop(self) -> None:
+        super().stop()
+        self.relay.close()
 
     @property
     def data(self) -> Path:
@@ -45,11 +63,12 @@ class Attacked(Stage):
         """The version of the timestamp that the device believes."""
         return roles.version_of((self.root / "agent/tuf/timestamp.json").read_bytes())
 
-    def fresh_workflow(self) -> dict[str, Any]:
+    def fresh_workflow(self, more_bytes: int = 0) -> dict[str, Any]:
         """Upload a workflow that no device has; the version, as the control plane answers."""
         self.count += 1
         path = self.root / f"w{self.count}.json"
-        path.write_text(json.dumps({**WORKFLOW, "about": f"number {self.count} {time.monotonic_ns()}"}))
+        about = f"number {self.count} {time.monotonic_ns()}{'.' * more_bytes}"
+        path.write_text(json.dumps({**WORKFLOW, "about": about}))
         return self.api.upload_workflow(path, name="nothing")
 
     def wants(self, digest: str) -> dict[str, Any]:
@@ -200,6 +219,101 @@ def put_back(stage: Attacked, saved: list[Any]) -> None:
     stage.rows("DELETE FROM trust_files")
     for row in saved:
         stage.rows("INSERT INTO trust_files VALUES (?, ?, ?, ?)", *row)
+
+
+def test_store_that_drips_is_told_and_what_it_brings_at_last_is_taken(stage: Attacked) -> None:
+    digest = stage.fresh_workflow(400_000)["digest"]
+    before = stage.reported()["revision"]
+    stage.relay.bytes_s = 20_000.0
+    revision = stage.push({"workflows": {"w": digest}, "settings": {"update": AT_ONCE}})
+    stage.wait("slow", lambda: stage.reported() if stage.reported()["reason"] == "slow-retrieval" else None)
+    assert (stage.reported()["revision"], stage.reported()["offered"]) == (before, revision)
+    assert (stage.status() or {})["connected"]
+    stage.relay.bytes_s = None
+    assert stage.await_outcome(revision)["phase"] == "COMMITTED"
+    still_works(stage)
+
+
+def forged(stage: Attacked, members: dict[str, str], versions: dict[str, int]) -> None:
+    """Put a snapshot and a timestamp of these members into the database, signed with the stolen online keys."""
+    end_wall = time.time() + 86400
+    known = {role: newest(stage, role)[1] for role in roles.SNAPSHOT_MEMBERS} | members
+    snapshot = roles.new_snapshot(
+        {role: content.encode() for role, content in known.items()}, versions["snapshot"], end_wall
+    )
+    made = {"snapshot": snapshot}
+    for role in ("snapshot", "timestamp"):
+        if role == "timestamp":
+            made[role] = roles.new_timestamp(roles.write(snapshot), versions[role], end_wall)
+        stolen = [load_key(path) for path in (stage.data / "keys/tuf").glob(f"tuf-{role}-*.pem")]
+        roles.sign(made[role], stolen)
+        row = (role, versions[role], roles.write(made[role]).decode(), 1.0)
+        stage.rows("INSERT INTO trust_files VALUES (?, ?, ?, ?)", *row)
+
+
+def test_fast_forward_by_stolen_online_keys_ends_when_these_are_rotated(stage: Attacked) -> None:
+    saved = stage.rows("SELECT role, version, content, created_at FROM trust_files")
+    far = 2**31 - 2
+    digest = stage.fresh_workflow()["digest"]
+    forged(stage, {}, {"snapshot": far, "timestamp": far})
+    assert stage.wants(digest)["phase"] == "COMMITTED", "nobody can see anything wrong with it"
+    assert stage.seen_timestamp >= far
+    put_back(stage, saved)
+    honest = stage.fresh_workflow()["digest"]
+    before = stage.reported()["revision"]
+    outcome = stage.wants(honest)
+    assert (outcome["phase"], outcome["reason"]) == ("REJECTED", "metadata-rollback")
+    assert outcome["revision"] == before
+    still_works(stage)
+    for role in ("snapshot", "timestamp"):
+        stage.command("keys", "rotate", role)
+    assert stage.wants(honest)["phase"] == "COMMITTED"
+    still_works(stage)
+
+
+def test_one_stolen_key_of_two_brings_no_software(stage: Attacked) -> None:
+    for _ in range(2):
+        stage.command("keys", "make", str(stage.data / "keys/tuf"), "--role", "workflows")
+    public = sorted((stage.data / "keys/tuf").glob("tuf-workflows-*.pub"))
+    given = [text for path in public for text in ("--public", str(path))]
+    stage.command("keys", "rotate", "workflows", *given, "--threshold", "2")
+    assert stage.wants(stage.fresh_workflow()["digest"])["phase"] == "COMMITTED"
+    evil = json.dumps({**WORKFLOW, "about": "evil, too"}).encode()
+    digest = digest_of(evil)
+    path = target_path("workflow", digest)
+    role = role_of(path)
+    saved = stage.rows("SELECT role, version, content, created_at FROM trust_files")
+    before = stage.reported()["revision"]
+    version, content = newest(stage, role)
+    metadata = roles.read(content.encode())
+    metadata.signed.version += 1
+    metadata.signed.targets[path] = roles.target(digest, len(evil), path, {})
+    stolen, _ = [load_key(path.with_suffix(".pem")) for path in public]
+    metadata.signatures.clear()
+    roles.sign(metadata, [stolen])
+    text = roles.write(metadata).decode()
+    stage.rows("INSERT INTO trust_files VALUES (?, ?, ?, ?)", role, version + 1, text, 1.0)
+    numbers = {role: newest(stage, role)[0] + 1 for role in ("snapshot", "timestamp")}
+    forged(stage, {role: text}, numbers)
+    revision = stage.api.desired(stage.device)["revision"] + 1
+    operator = Operator(stage)
+    operator.send(
+        "desired", signed(state_key(stage), stage.device, revision, workflows={"w": {"digest": digest}})
+    )
+    outcome = stage.await_outcome(revision)
+    operator.close()
+    assert (outcome["phase"], outcome["reason"]) == ("REJECTED", "metadata-invalid")
+    assert outcome["revision"] == before
+    put_back(stage, saved)
+    for online in ("snapshot", "timestamp"):  # the attacker's are ahead of ours
+        stage.command("keys", "rotate", online)
+    stage.push(PLAIN)
+    still_works(stage)
+    stage.command("keys", "rotate", "workflows", "--public", str(public[0]), "--threshold", "1")
+    for path in (stage.data / "keys/tuf").glob("tuf-workflows-*.pem"):
+        if path.stem != public[0].stem:
+            path.unlink()
+    assert stage.wants(stage.fresh_workflow()["digest"])["phase"] == "COMMITTED"
 
 
 def test_the_state_key_is_rotated_and_no_device_is_touched(stage: Attacked) -> None:
