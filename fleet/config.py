@@ -244,6 +244,33 @@ class Webhook(_Section):
     fields: list[str] = Field(default_factory=list, max_length=8)
 
 
+class ElsewhereBroker(_Section):
+    """A broker that is not the fleet's: `mqtt://HOST:PORT` or `mqtts://…`, nothing where `broker` is empty. `password` may be `file:PATH` or
+    `env:NAME`. Only devices of `selector` are told of."""
+
+    broker: str = ""
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    authority: str = ""
+    client_id: str = ""
+    selector: str = ""
+
+
+class HomeAssistant(ElsewhereBroker):
+    """Entities by MQTT discovery below `prefix`; states below `base`. `pictures`: the newest picture that the fleet has of a camera goes there, too."""
+
+    prefix: str = Field(default="homeassistant", pattern=r"^[A-Za-z0-9_./-]+$")
+    base: str = Field(default="outrider", pattern=r"^[A-Za-z0-9_./-]+$")
+    pictures: bool = False
+
+
+class Sparkplug(ElsewhereBroker):
+    """Sparkplug B: this control plane is the edge node `node` of `group` (empty: the fleet's name), its devices are the devices."""
+
+    group: str = Field(default="", pattern=r"^[^+/#]*$", max_length=64)
+    node: str = Field(default="outrider", pattern=r"^[^+/#]+$", max_length=64)
+
+
 class Config(_Section):
     """Everything in `fleet.toml`. `database` is a URL, empty for SQLite in the data directory.
 
@@ -268,6 +295,8 @@ class Config(_Section):
     metrics: Metrics = Metrics()
     otel: Otel = Otel()
     webhooks: list[Webhook] = Field(default_factory=list, max_length=20)
+    homeassistant: HomeAssistant = HomeAssistant()
+    sparkplug: Sparkplug = Sparkplug()
 
 
 class DataDir:

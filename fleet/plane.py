@@ -189,7 +189,7 @@ class Plane:
         self.replica_name = resolve(config.replica, os.environ, "replica")
         self.event_log = EventLog(self.database, self.clock, settled=not self.replica_name)
         self.streams = Streams()
-        self.outward = Outward(config, self.database, self.event_log, self.clock, lambda: self.replica.leads)
+        self.outward = Outward(config, self.database, self.event_log, self.clock, self.pictures, self._leads)
         subscriptions = fleet_subscriptions(self.fleet, shared=bool(self.replica_name))
         login = self.broker.endpoint.username
         client_id = f"{login}.{self.replica_name}" if self.replica_name else login
@@ -208,6 +208,9 @@ class Plane:
         self.health = HealthCare(*parts, *leading)
         self.alerts = AlertCare(*parts, self.health.watch, os.environ, self._publish, *leading)
         self.runner = Runner(self.database, self.desired, self.clock, *leading)
+
+    def _leads(self) -> bool:
+        return bool(self.replica.leads)
 
     def _make_replica(self, client_id: str, subscriptions: tuple[str, ...]) -> Alone | Replica:
         if not self.replica_name:

@@ -11,12 +11,18 @@ from typing import Protocol
 import httpx
 
 from fleet.clock import Clock
-from fleet.config import Config
+from fleet.config import Config, HomeAssistant
 from fleet.db import Database
 from fleet.events.log import EventLog
+from fleet.outward.bridge import Bridge
+from fleet.outward.homeassistant import HomeAssistantTalk
 from fleet.outward.hooks import Hooks
+from fleet.outward.look import Lookout
+from fleet.outward.sparkplug import SparkplugTalk
 from fleet.outward.tracing import Tracing, open_sender
+from fleet.pictures import Pictures
 from fleet.references import resolve
+from fleet.selector import parse as parse_selector
 
 
 class Part(Protocol):
@@ -34,6 +40,7 @@ class Outward:
         database: Database,
         event_log: EventLog,
         clock: Clock,
+        pictures: Pictures,
         leads: Callable[[], bool],
         environment: Mapping[str, str] = os.environ,
     ) -> None:
@@ -58,6 +65,17 @@ class Outward:
             client = httpx.AsyncClient(follow_redirects=False)
             self.hooks = Hooks(config.fleet, hooks, database, event_log, clock, leads, client)
             self._parts.append(self.hooks)
+
+        for name, broker in (("homeassistant", config.homeassistant), ("sparkplug", config.sparkplug)):
+            if broker.broker:
+                password = resolve(broker.password, environment, f"{name}.password")
+                lookout = Lookout(database, parse_selector(broker.selector))
+                talk = (
+                    HomeAssistantTalk(config.fleet, broker, lookout, event_log, pictures, clock, leads)
+                    if isinstance(broker, HomeAssistant)
+                    else SparkplugTalk(config.fleet, broker, lookout, database, event_log, clock, leads)
+                )
+                self._parts.append(Bridge(name, broker, password, talk, leads))
 
     async def run(self) -> None:
         try:

@@ -113,7 +113,7 @@ def parse_onnx(path: Path) -> Any:
 
     :raises ModelRefused: there is no such file, or it is not ONNX
     """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     if not path.is_file():
         raise ModelRefused(Reason.MODEL_NOT_ONNX, f"{path}: no such file; correct the path")
