@@ -16,6 +16,7 @@ from fleet.outward.look import Camera, Sighting, Value
 ONLINE, OFFLINE = "online", "offline"
 SUPPORT = "https://www.home-assistant.io/integrations/mqtt/"
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
+_WRITTEN = str.maketrans({"_": "__", ".": "_d", "-": "_h"})
 
 Document = dict[str, Any]
 
@@ -54,8 +55,9 @@ class Outputs:
 
 
 def unique(fleet: str, *parts: str) -> str:
-    """An id of Home Assistant: letters, digits, `_` and `-`. A dot is written `__`, so that two names never become one."""
-    return _OTHER.sub("", "-".join(["outrider", fleet, *filter(None, parts)]).replace(".", "__"))
+    """An id of Home Assistant: letters, digits, `_` and `-`. What stands in names beside those is written with `_`, so that two never
+    become one, and `-` is between parts alone."""
+    return "-".join(["outrider", *(part.translate(_WRITTEN) for part in (fleet, *parts) if part)])
 
 
 def of_device(places: Places, seen: Sighting, version: str) -> Document:

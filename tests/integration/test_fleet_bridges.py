@@ -92,7 +92,7 @@ def device(stand: Stand, ear: Ear) -> Iterator[Device]:
             "outputs": {"count": 3, "open": True, "found": found, "bad name'": 1},
         }
         device.publish(device.topics.event("gate"), body, "x-1")
-        eventually(lambda: b"count" in ear.last("homeassistant/device/outrider-lab-e__1-gate/config"))
+        eventually(lambda: b"count" in ear.last("homeassistant/device/outrider-lab-e_d1-gate/config"))
         yield device
 
 
@@ -159,7 +159,7 @@ def test_home_assistant_gets_devices_cameras_counts_and_faults(
     stand: Stand, ear: Ear, device: Device
 ) -> None:
     topics = [topic for topic, _ in ear.got if topic.startswith("homeassistant/")]
-    assert set(topics) == {f"homeassistant/device/outrider-lab-e__1{part}/config" for part in ("", "-gate")}
+    assert set(topics) == {f"homeassistant/device/outrider-lab-e_d1{part}/config" for part in ("", "-gate")}
     documents = {topic: ear.json(topic) for topic in set(topics)}
     ids: list[str] = []
     for topic, document in documents.items():
@@ -172,8 +172,8 @@ def test_home_assistant_gets_devices_cameras_counts_and_faults(
             if kind := part.get("device_class"):
                 assert part.get("unit_of_measurement") in UNITS.get(kind, [None])
     assert len(ids) == len(set(ids))
-    camera = documents["homeassistant/device/outrider-lab-e__1-gate/config"]
-    assert camera["device"]["via_device"] == "outrider-lab-e__1"
+    camera = documents["homeassistant/device/outrider-lab-e_d1-gate/config"]
+    assert camera["device"]["via_device"] == "outrider-lab-e_d1"
     assert camera["device"]["suggested_area"] == "Lyon"
     assert {"output-count", "output-open", "output-found"} <= set(camera["components"])
     assert not any("bad" in name for name in camera["components"])
