@@ -51,7 +51,9 @@ def _reported(member: Member, seen: Seen, at: float) -> Member:
         return member
     if seen.revision == member.revision and seen.phase in TAKEN:
         good = Status.RETURNED if member.back else Status.DONE
-        return member if member.status is good else _become(member, good, at)
+        if member.back:  # why it went back is what people look for afterwards
+            return _become(member, good, at, member.reason, member.message)
+        return _become(member, good, at)
     if seen.offered == member.revision and seen.phase in FAILED:
         if seen.reason == SUPERSEDED:
             return _become(member, Status.OVERTAKEN, at, seen.reason, seen.message)

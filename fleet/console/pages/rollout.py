@@ -42,6 +42,8 @@ TONES = {
     "waiting": "",
 }
 BARS = ("done", "told", "failed", "returned")
+BACK = frozenset({"ROLLING_BACK", "ROLLED_BACK", "ABORTED"})
+"""Nothing is judged any more; what stopped it is said above."""
 OPINIONS = {"pass": ("yes", "ok"), "fail": ("no", "bad"), "wait": ("not yet", "info")}
 VERBS: Mapping[str, tuple[str, frozenset[str], Role, str, str]] = {
     "pause": ("Pause", frozenset({"RUNNING"}), Role.OPERATOR, "", ""),
@@ -91,10 +93,10 @@ class Progress:
                 self._buttons[verb] = button(words, self._order(verb), kind, denied)
         with section("Progress"):
             self._judged = text("", "judged", role="status")
-            self._steps = tag("ol", "steps")
+            self._steps = tag("ol", "wave-steps")
             self._bar = tag("div", "waves")
         with tag("div", "columns"):
-            with tag("div"), section("Gates of this wave"):
+            with tag("div") as self._judging, section("Gates of this wave"):
                 self._gates = Rows("Gates", GATES)
             with tag("div"):
                 _plan(found)
@@ -115,6 +117,7 @@ class Progress:
         self._judged.classes(remove="bad", add="bad" if tone == "bad" or found["phase"] == "PAUSED" else "")
         self._show_waves(found)
         self._show_bar(found["devices"])
+        self._judging.set_visibility(found["phase"] not in BACK)
         gates = await self._seat.api.get(f"{self._path}/gates")
         self._gates.show([_gate(line) for line in gates["items"]])
         await self._devices.refresh()

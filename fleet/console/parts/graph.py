@@ -10,12 +10,19 @@ from nicegui import ui
 from fleet.console.graph import StepFigures, draw
 from fleet.console.parts.tags import tag
 
+TO_FIRST_STEP = """setTimeout(() => {
+  const box = getHtmlElement(ID), first = box?.querySelector(".node.step rect");
+  if (first && box.scrollWidth > box.clientWidth) box.scrollLeft = first.getBBox().x - box.clientWidth / 4;
+}, 50)"""
+"""Where the picture is wider than the screen, the first step is what is seen first."""
+
 
 class Graph:
     """Drawn anew by `show`."""
 
     def __init__(self) -> None:
-        with tag("div", "graph-box", tabindex="0", role="group", aria_label="Graph of the workflow"):
+        self._box = tag("div", "graph-box", tabindex="0", role="group", aria_label="Graph of the workflow")
+        with self._box:
             self._drawn = ui.html("", sanitize=False)  # the drawing escapes every text itself
 
     def show(
@@ -27,3 +34,4 @@ class Graph:
         """Draw this definition."""
         svg = draw(document, figures, problems)
         self._drawn.set_content(svg or '<p class="quiet">There is nothing to draw yet.</p>')
+        ui.run_javascript(TO_FIRST_STEP.replace("ID", str(self._box.id)))

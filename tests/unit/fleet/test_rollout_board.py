@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fleet.rollout.board import board
+from fleet.rollout.members import observe
 from fleet.rollout.plan import Compare, Gates, Plan, Wave
-from fleet.rollout.state import Figures, Member, State, Status
+from fleet.rollout.state import Figures, Member, Seen, State, Status
 
 PLAN = Plan(
     name="r",
@@ -51,3 +52,15 @@ def test_each_gate_tells_its_figure_and_limit() -> None:
     assert told["soak"] == ("30 s", "60 s", "wait")
     assert told["confidence"] == ("0.4 on 3, 0.8 without on 4", "ratio 1.1", "fail")
     assert told["approval"][2] == "wait"
+
+
+def test_a_device_that_went_back_still_says_why() -> None:
+    going = Member(
+        "a", Status.RETURNING, revision=5, back=True, reason="probation-failed", message="empty-output 0.99"
+    )
+    back = observe(going, Seen(True, newest=5, revision=5, offered=5, phase="COMMITTED"), PLAN.patience, 9.0)
+    assert (back.status, back.reason, back.message) == (
+        Status.RETURNED,
+        "probation-failed",
+        "empty-output 0.99",
+    )
