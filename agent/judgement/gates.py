@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from agent.judgement.baseline import Baseline
 from agent.judgement.blocks import Block, joined, latency_ms, recent
-from agent.judgement.drift import class_psi, psi
 from agent.judgement.evidence import Evidence, Pairs
+from wire.drift import class_psi, psi
 from wire.gates import Gates
 
 WARM_S = 3.0

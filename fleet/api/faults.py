@@ -11,8 +11,12 @@ from fleet.api import paging, views_health
 from fleet.api.body import Line
 from fleet.api.context import Anybody, DeviceName, DeviceViewer, PlaneDep
 from fleet.api.route import Route
+from fleet.auth import Principal
+from fleet.health.census import figures_of
 from fleet.health.desk import Wanted
 from fleet.health.series import Span
+from fleet.plane import Plane
+from fleet.selector import Selector
 from wire.names import NAME_PATTERN
 
 router = APIRouter(prefix="/api/v1", route_class=Route)
@@ -43,6 +47,59 @@ def chart(
     span = Span(max(end - DAY_S, 0.0) if start is None else start, end, step)
     wanted = [name.strip() for name in figures.split(",") if name.strip()]
     return views_health.chart(device, plane.health.series.chart(device, span, at, wanted))
+
+
+@router.get("/devices/{device}/drift", tags=["devices"])
+def device_drift(
+    device: DeviceName,
+    plane: PlaneDep,
+    who: DeviceViewer,
+    days: Annotated[int, Query(ge=1, le=60, description="The last days (UTC), today with them")] = 2,
+    reference_days: Annotated[int, Query(ge=1, le=365, description="The days before")] = 14,
+) -> shapes.Page[shapes.DriftView]:
+    """How far what the models of each camera see is from what they saw before: confidences, classes, brightness."""
+    found = plane.health.census.drift(device, days, reference_days)
+    items = [views_health.drift(device, camera, figures_of(drift)) for camera, drift in sorted(found.items())]
+    return {"items": items, "next": None}
+
+
+@router.get("/drift", tags=["models"])
+def drift(
+    plane: PlaneDep,
+    who: Anybody,
+    selected: paging.Selected,
+    limit: paging.Limit = 100,
+    cursor: paging.Cursor = None,
+) -> shapes.Page[shapes.DriftView]:
+    """Cameras by how far they have drifted, the farthest first; looked at every hour."""
+    visible = _visible(plane, who, selected)
+    rows = plane.health.census.worst(paging.decode(cursor, (1e14, "~", "~")), limit + 1, visible)
+    return paging.page(
+        rows,
+        limit,
+        lambda row: views_health.drift(row.device, row.camera, row.figures),
+        lambda row: (row.worst, row.device, row.camera),
+    )
+
+
+@router.get("/models/{name}/compare", tags=["models"])
+def compare(
+    name: DeviceName,
+    plane: PlaneDep,
+    who: Anybody,
+    selected: paging.Selected,
+    days: Annotated[int, Query(ge=1, le=60, description="The last days (UTC), today with them")] = 2,
+) -> shapes.Page[shapes.ModelVersionView]:
+    """The versions of a model that ran lately, compared over the devices that ran them; the newest first."""
+    rows = plane.health.census.versions(name, days, _visible(plane, who, selected))
+    return {"items": [views_health.version(row) for row in rows], "next": None}
+
+
+def _visible(plane: Plane, who: Principal, selected: Selector) -> set[str] | None:
+    """The devices that may be seen and are asked for; None for all of them."""
+    if who.rights.everywhere is not None and selected.everything:
+        return None
+    return plane.roster.visible(who, selected)
 
 
 @router.get("/overview", tags=["control plane"])

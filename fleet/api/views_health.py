@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fleet import shapes
+from fleet.health.census import VersionRow
 from fleet.health.desk import Overview, Told
 from fleet.health.faults import BY_CODE, Kind
 from fleet.health.series import Chart
@@ -74,6 +76,43 @@ def _fault(row: FaultRow, consequences: int) -> shapes.FaultView:
         "root": row.root,
         "returns": row.returns,
         "consequences": consequences,
+    }
+
+
+def drift(device: str, camera: str, figures: Mapping[str, Any]) -> shapes.DriftView:
+    return {
+        "device": device,
+        "camera": camera,
+        "score_psi": figures["score_psi"],
+        "class_psi": figures["class_psi"],
+        "recent": figures["recent"],
+        "reference": figures["reference"],
+    }
+
+
+def version(row: VersionRow) -> shapes.ModelVersionView:
+    found, sight = row.figures, row.figures.sight
+    asked, total, most = found.p95
+    return {
+        "model": row.name,
+        "version": row.version,
+        "digest": row.digest,
+        "devices": found.devices,
+        "cameras": found.cameras,
+        "requests": found.requests,
+        "error_share": found.errors / found.requests if found.requests else None,
+        "restarts": found.restarts,
+        "infer_p95_ms": total / asked if asked else None,
+        "infer_p95_most_ms": most if asked else None,
+        "seen": {
+            "asked": sight.asked,
+            "detections": sight.detections,
+            "empty_share": sight.empty_share,
+            "confidence": sight.confidence,
+            "brightness": sight.brightness,
+            "scores": sight.scores,
+            "classes": dict(sight.classes.most_common(20)),
+        },
     }
 
 

@@ -12,6 +12,7 @@ from fleet.clock import Clock, Ids
 from fleet.config import Config, Faults
 from fleet.db import Database
 from fleet.errors import Misconfigured
+from fleet.health.census import Census
 from fleet.health.desk import FaultDesk
 from fleet.health.faults import BY_CODE, Kind, Severity
 from fleet.health.history import History, Keep
@@ -48,16 +49,19 @@ class HealthCare:
         self.kinds = kinds_of(faults)
         self.history = History(database, clock, leads, guard, keep)
         self.series = SeriesReader(database, keep)
+        self.census = Census(database, clock, leads, guard)
         self.watch = Watch(database, clock, ids, leads, guard, self.kinds, faults.site_label, faults.every_s)
         self.faults = FaultDesk(database, clock, roster, faults.site_label)
         self._faults_days = limits.faults_days
+        self._daily_days = limits.daily_days
 
     async def run(self) -> None:
-        await asyncio.gather(self.history.run(), self.watch.run())
+        await asyncio.gather(self.history.run(), self.watch.run(), self.census.run())
 
     def forget_old(self) -> int:
         """Remove what is past its time; how many rows."""
-        return self.history.forget_old() + self.watch.forget_old(self._faults_days)
+        gone = self.history.forget_old() + self.watch.forget_old(self._faults_days)
+        return gone + self.census.forget_old(self._daily_days)
 
 
 def kinds_of(faults: Faults) -> dict[str, Kind]:

@@ -32,6 +32,20 @@ class RemoteFaults:
         answer: dict[str, Any] = self._call("GET", "/fault-kinds")
         return [*answer["items"]]
 
+    def drift(self, device: str = "", days: int = 2, reference_days: int = 14) -> list[shapes.DriftView]:
+        """Of a device's cameras; without one, of the whole fleet, the farthest first."""
+        if not device:
+            return self._every("/drift")
+        params = {"days": days, "reference_days": reference_days}
+        answer: dict[str, Any] = self._call("GET", f"/devices/{device}/drift", params=params)
+        return [*answer["items"]]
+
+    def versions(self, model: str, days: int = 2, selector: str = "") -> list[shapes.ModelVersionView]:
+        """The versions of a model that ran lately, compared over devices."""
+        params = {"days": days, "selector": selector}
+        answer: dict[str, Any] = self._call("GET", f"/models/{model}/compare", params=params)
+        return [*answer["items"]]
+
     def chart(
         self,
         device: str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import JSON, BigInteger, Float, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -59,6 +61,29 @@ class Signs(Base):
     key: Mapped[str] = mapped_column(String(64))
     changed_at: Mapped[float] = mapped_column(Float, index=True)
     signs: Mapped[list[list[str]]] = mapped_column(JSON)
+
+
+class SightDay(Base):
+    """What the models of a device saw on a day (UTC, days since the epoch; `fleet.health.sights.Day`)."""
+
+    __tablename__ = "health_sights"
+    __table_args__ = (Index("ix_health_sights_day", "day"), {"sqlite_with_rowid": False})
+
+    device: Mapped[str] = mapped_column(NAME, primary_key=True)
+    day: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seen: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class DriftRow(Base):
+    """How far a camera's last days are from those before; `worst` of the distances, 0 where nothing is known."""
+
+    __tablename__ = "health_drift"
+
+    device: Mapped[str] = mapped_column(NAME, primary_key=True)
+    camera: Mapped[str] = mapped_column(String(128), primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    worst: Mapped[float] = mapped_column(Float, index=True)
+    figures: Mapped[dict[str, Any]]
 
 
 class FaultRow(Base):

@@ -33,11 +33,14 @@ from fleet.shapes.devices import (
 )
 from fleet.shapes.health import (
     ChartView,
+    DriftView,
     FaultDetail,
     FaultKindView,
     FaultView,
+    ModelVersionView,
     OverviewView,
     SeriesView,
+    SightView,
     SiteView,
 )
 from fleet.shapes.pages import Page, ProblemDocument, ProblemPlace
@@ -109,6 +112,7 @@ __all__ = [
     "DesiredView",
     "DeviceDetail",
     "DeviceView",
+    "DriftView",
     "EnrolmentTokenView",
     "EventList",
     "EventPage",
@@ -120,6 +124,7 @@ __all__ = [
     "HealthPoint",
     "IngestHealth",
     "LabelsView",
+    "ModelVersionView",
     "NewApiTokenView",
     "NewEnrolmentTokenView",
     "OverviewView",
@@ -143,6 +148,7 @@ __all__ = [
     "SelectionView",
     "SeriesView",
     "SessionView",
+    "SightView",
     "SignInWays",
     "SilenceView",
     "SiteView",

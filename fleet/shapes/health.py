@@ -71,6 +71,47 @@ class FaultDetail(FaultView):
     beneath: list[FaultView]
 
 
+class SightView(TypedDict):
+    """What the models of a camera saw over some days. `confidence` and `brightness` are means, from 0 to 1; `scores` detections by
+    confidence in equal bins."""
+
+    asked: int
+    detections: int
+    empty_share: float | None
+    confidence: float | None
+    brightness: float | None
+    scores: list[int]
+    classes: dict[str, int]
+
+
+class DriftView(TypedDict):
+    """How far a camera's last days are from those before, seen by the models it has now: the population stability index of confidences and of
+    classes (0.1 is a small change, 0.25 a large one), None where too little was seen."""
+
+    device: str
+    camera: str
+    score_psi: float | None
+    class_psi: float | None
+    recent: SightView
+    reference: SightView
+
+
+class ModelVersionView(TypedDict):
+    """A version of a model over the devices that ran it. What cameras saw counts where it is the camera's only model."""
+
+    model: str
+    version: int
+    digest: str
+    devices: int
+    cameras: int
+    requests: int
+    error_share: float | None
+    restarts: int
+    infer_p95_ms: float | None
+    infer_p95_most_ms: float | None
+    seen: SightView
+
+
 class SiteView(TypedDict):
     """A site at a glance; the empty name is of devices without one."""
 

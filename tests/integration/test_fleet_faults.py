@@ -384,3 +384,14 @@ def test_who_does_not_operate_a_device_neither_silences_nor_acknowledges(
         client.alerts.silence({"site": "lyon", "code": "picture-*"}, until, "cleaning")
         with pytest.raises(ApiError, match="this needs"):
             client.alerts.set_target("x", {"kind": "mqtt"})
+
+
+def test_drift_and_versions_are_asked_for_by_command(
+    stand: Stand, lyon: list[Simulated], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTRIDER_FLEET_URL", stand.url)
+    monkeypatch.setenv("OUTRIDER_FLEET_TOKEN", stand.admin_token)
+    for command in (["drift"], ["drift", "d0"], ["compare", "people"]):
+        assert main(["fleet", *command, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == []
+    assert main(["fleet", "drift", "nobody"]) == 1

@@ -31,6 +31,14 @@ def configure(commands: Commands) -> None:
     listing.add_argument("--selector", default="", help="only devices whose labels match, e.g. 'site=a'")
     remote(fault, "show", "one fault, what stands beneath it, what to do", _show).add_argument("id")
     remote(fault, "kinds", "every kind of fault there is", _kinds)
+    drift = remote(commands, "drift", "how far what cameras see is from what they saw before", _drift)
+    drift.add_argument("device", nargs="?", default="", help="the whole fleet without, the farthest first")
+    drift.add_argument("--days", type=int, default=2, help="the last days, with --device")
+    drift.add_argument("--reference-days", type=int, default=14, help="the days before")
+    compare = remote(commands, "compare", "versions of a model over the devices that run them", _compare)
+    compare.add_argument("model")
+    compare.add_argument("--days", type=int, default=2)
+    compare.add_argument("--selector", default="", help="only devices whose labels match")
     health = remote(commands, "health", "figures of a device over time", _health)
     health.add_argument("device")
     health.add_argument("--since", default="1d", help="how far back: 90m, 6h, 7d")
@@ -103,6 +111,56 @@ def _health(args: argparse.Namespace, client: Client) -> int:
     return show(args, rows, rows, columns)
 
 
+def _drift(args: argparse.Namespace, client: Client) -> int:
+    rows = client.faults.drift(args.device, args.days, args.reference_days)
+    columns = {
+        "device": "DEVICE",
+        "camera": "CAMERA",
+        "scores": "CONFIDENCES PSI",
+        "classes": "CLASSES PSI",
+        "confidence": "CONFIDENCE",
+        "brightness": "BRIGHTNESS",
+    }
+    shown = [
+        {
+            **row,
+            "scores": _number(row["score_psi"]),
+            "classes": _number(row["class_psi"]),
+            **{
+                name: f"{_number(row['reference'][name])} → {_number(row['recent'][name])}"
+                for name in ("confidence", "brightness")
+            },
+        }
+        for row in rows
+    ]
+    return show(args, rows, shown, columns)
+
+
+def _compare(args: argparse.Namespace, client: Client) -> int:
+    rows = client.faults.versions(args.model, args.days, args.selector)
+    columns = {
+        "version": "VERSION",
+        "devices": "DEVICES",
+        "cameras": "CAMERAS",
+        "requests": "REQUESTS",
+        "errors": "ERRORS",
+        "p95": "P95 MS",
+        "confidence": "CONFIDENCE",
+        "empty": "EMPTY",
+    }
+    shown = [
+        {
+            **row,
+            "errors": _number(row["error_share"]),
+            "p95": _number(row["infer_p95_ms"]),
+            "confidence": _number(row["seen"]["confidence"]),
+            "empty": _number(row["seen"]["empty_share"]),
+        }
+        for row in rows
+    ]
+    return show(args, rows, shown, columns)
+
+
 def seconds(text: str) -> float:
     """:raises Refused: it is no time such as 90m, 6h, 7d"""
     from fleet.errors import Refused
@@ -133,4 +191,4 @@ def _total(series: Any) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else f"{value:.4g}"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from agent.judgement.baseline import Baseline
 from agent.judgement.blocks import Block, between, joined, latency_ms, recent
-from agent.judgement.drift import class_psi, psi
 from agent.judgement.evidence import Evidence, Machine, Memory, Pairs, of_witness
 from agent.judgement.gates import Measure, blind_limit, doubt, empty_limit, measure
 from agent.judgement.verdict import Judge
 from agent.observer import EngineBook
+from wire.drift import class_psi, psi
 from wire.gates import Gates
 from wire.local import Likeness, Sight
 

@@ -1,0 +1,206 @@
+"""Looks at what models saw, device by device, every quarter of an hour, and at drift every hour. Only the leader does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from fleet.clock import Clock
+from fleet.db import Database
+from fleet.errors import FleetError
+from fleet.health.buckets import DAY_S
+from fleet.health.figures import packed, unpacked
+from fleet.health.shown import write_signs
+from fleet.health.sights import Day, Drift, VersionFigures, compared, drift_of, next_day
+from fleet.health.signs import Sign
+from fleet.health.tables import DriftRow, SightDay
+from fleet.tables import Device, Version
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 900.0
+DRIFT_LOOKS = 4
+DEVICES_AT_ONCE = 100
+RECENT_DAYS, REFERENCE_DAYS = 2, 14
+LARGE = (0.25, 0.15)
+"""Where a distance is a fault, and below which it ceases to be one."""
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A version of a model, with its figures over the fleet."""
+
+    name: str
+    version: int
+    digest: str
+    figures: VersionFigures
+
+
+class Census:
+    """`run` looks until cancelled, while `leads` says so."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        leads: Callable[[], bool],
+        guard: Callable[[Session], None],
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._leads = leads
+        self._guard = guard
+        self._look_s = look_s
+        self._looked_at = 0.0
+
+    async def run(self) -> None:
+        looks = 0
+        while True:
+            await asyncio.sleep(self._look_s)
+            try:
+                if self._leads():
+                    looks += 1
+                    await asyncio.to_thread(self.look, looks % DRIFT_LOOKS == 1)
+            except FleetError as e:
+                log.info("what models saw is looked at later", extra={"cause": str(e)})
+            except Exception:  # the boundary: the next look takes in what this one left
+                log.exception("what models saw cannot be looked at")
+
+    def look(self, drift: bool) -> None:
+        """Every device that has told its health since the last look; with `drift`, how far each camera is from its days before."""
+        at, since, after = self._clock.wall(), self._looked_at, ""
+        day = int(at // DAY_S)
+        while True:
+            with self._database.read() as session:
+                fresh = select(Device.id, Device.health).where(Device.id > after, Device.health_at > since)
+                rows = session.execute(fresh.order_by(Device.id).limit(DEVICES_AT_ONCE)).all()
+                days = _days(session, [row.id for row in rows], day - RECENT_DAYS - REFERENCE_DAYS)
+            if not rows:
+                break
+            made = {row.id: _with(days.get(row.id, {}), day, row.health or {}) for row in rows}
+            with self._database.write() as session:
+                self._guard(session)
+                for device, newest in made.items():
+                    session.merge(SightDay(device=device, day=day, seen=packed(newest)))
+                if drift:
+                    for device, newest in made.items():
+                        self._write_drift(session, device, {**days.get(device, {}), day: newest}, day, at)
+            after = rows[-1].id
+        self._looked_at = at
+
+    def _write_drift(
+        self, session: Session, device: str, days: Mapping[int, Day], day: int, at: float
+    ) -> None:
+        found = drift_of(days, day - RECENT_DAYS + 1, day - RECENT_DAYS - REFERENCE_DAYS + 1)
+        session.execute(delete(DriftRow).where(DriftRow.device == device))
+        signs = []
+        for camera, drift in sorted(found.items()):
+            session.add(
+                DriftRow(
+                    device=device, camera=camera, at=at, worst=drift.worst or 0.0, figures=figures_of(drift)
+                )
+            )
+            if drift.worst is not None and drift.worst >= LARGE[1]:
+                signs.append(Sign("drift-large", camera, drift.worst >= LARGE[0], words_of(drift)))
+        write_signs(session, {(device, "drift"): tuple(signs)}, {device}, at)
+
+    def drift(self, device: str, recent_days: int, reference_days: int) -> dict[str, Drift]:
+        """Camera → how the last days compare with those before."""
+        day = int(self._clock.wall() // DAY_S)
+        first = day - recent_days + 1
+        with self._database.read() as session:
+            days = _days(session, [device], first - reference_days)
+        return drift_of(days.get(device, {}), first, first - reference_days)
+
+    def worst(self, before: tuple[float, str, str], limit: int, visible: set[str] | None) -> list[DriftRow]:
+        """Cameras by how far they have drifted, the farthest first, after a place in that order; `visible` None for all devices."""
+        worst, device, camera = before
+        query = select(DriftRow).order_by(DriftRow.worst.desc(), DriftRow.device, DriftRow.camera)
+        query = query.where(DriftRow.worst <= worst)
+        found: list[DriftRow] = []
+        with self._database.read() as session:
+            for row in session.scalars(query.execution_options(yield_per=500)):
+                if row.worst == worst and (row.device, row.camera) <= (device, camera):
+                    continue
+                if visible is None or row.device in visible:
+                    found.append(row)
+                if len(found) == limit:
+                    break
+        return found
+
+    def versions(self, model: str, days: int, visible: set[str] | None) -> list[VersionRow]:
+        """The versions of a model that ran in the last days, compared over devices."""
+        first = int(self._clock.wall() // DAY_S) - days + 1
+        with self._database.read() as session:
+            known = {
+                row.digest: row.version
+                for row in session.scalars(
+                    select(Version).where(Version.kind == "model", Version.name == model)
+                )
+            }
+            rows = session.execute(
+                select(SightDay.device, SightDay.seen)
+                .where(SightDay.day >= first)
+                .execution_options(yield_per=500)
+            )
+            told = ((device, unpacked(seen)) for device, seen in rows if visible is None or device in visible)
+            found = compared(told, known)
+        rows_made = [VersionRow(model, known[d], d, f) for d, f in found.items() if f.devices or f.cameras]
+        return sorted(rows_made, key=lambda row: -row.version)
+
+    def forget_old(self, days: float) -> int:
+        """Remove days past their time; how many."""
+        until = int(self._clock.wall() // DAY_S) - int(days)
+        with self._database.write() as session:
+            result: Any = session.execute(delete(SightDay).where(SightDay.day < until))
+        return int(result.rowcount)
+
+
+def _with(days: Mapping[int, Day], day: int, health: Mapping[str, Any]) -> Day:
+    newest = max(days, default=None)
+    return next_day(days[newest] if newest is not None else None, newest == day, health)
+
+
+def _days(session: Session, devices: Sequence[str], first: int) -> dict[str, dict[int, Day]]:
+    found: dict[str, dict[int, Day]] = {}
+    query = select(SightDay).where(SightDay.device.in_(devices), SightDay.day >= first)
+    for row in session.scalars(query):
+        found.setdefault(row.device, {})[row.day] = unpacked(row.seen)
+    return found
+
+
+def figures_of(drift: Drift) -> dict[str, Any]:
+    """As it is kept and shown."""
+    return {
+        "score_psi": drift.scores,
+        "class_psi": drift.classes,
+        **{
+            name: {
+                "asked": sight.asked,
+                "detections": sight.detections,
+                "empty_share": sight.empty_share,
+                "confidence": sight.confidence,
+                "brightness": sight.brightness,
+                "scores": sight.scores,
+                "classes": dict(sight.classes.most_common(20)),
+            }
+            for name, sight in (("recent", drift.recent), ("reference", drift.reference))
+        },
+    }
+
+
+def words_of(drift: Drift) -> str:
+    """What is far from what it was."""
+    told = [
+        f"{name} {value:.2f}"
+        for name, value in (("confidences", drift.scores), ("classes", drift.classes))
+        if value
+    ]
+    return f"population stability index of {', of '.join(told)}"
