@@ -141,8 +141,9 @@ def _announce(plane: Plane, listener: socket.socket) -> None:
         "fleet": plane.fleet,
     }
     write_atomic(plane.data.serve, json.dumps(told).encode())
+    console = f", console at {told['url']}/" if plane.config.console.enabled else ""
     print(
-        f"control plane of fleet {plane.fleet} at {told['url']}, {endpoint.kind} at {endpoint.host}:{endpoint.port}",
+        f"control plane of fleet {plane.fleet} at {told['url']}, {endpoint.kind} at {endpoint.host}:{endpoint.port}{console}",
         flush=True,
     )
     _tell_systemd(f"READY=1\nSTATUS=fleet {plane.fleet} at {told['url']}")

@@ -87,7 +87,7 @@ def _bar(seat: Seat) -> None:
         with tag("button", "icon-button", data_theme_button="1", aria_label="Light or dark", type="button"):
             icon("contrast")
         with tag("div", "who"):
-            text(seat.name, "who-name")
+            text(seat.name, "who-name", "a", href=seat.href("/account"), title="Your account")
             tag("button", "link-button", type="button").on("click", lambda: _sign_out(seat)).text = "Sign out"
 
 

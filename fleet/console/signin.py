@@ -40,10 +40,13 @@ _PAGE = """<!doctype html>
     <button class="button primary">Sign in</button>
   </form>
   {provider}
+  {first}
 </main>
 <script src="{door}"></script>
 </html>
 """
+_FIRST = """<div class="door-first"><p>There is no user yet. Make the first one where the control plane runs:</p>
+<code>outrider fleet user create NAME --role admin</code></div>"""
 _PROVIDER = '<p class="or"><span>or</span></p><a class="button" href="{prefix}/api/v1/session/provider">Sign in with {issuer}</a>'
 
 
@@ -60,6 +63,7 @@ def sign_in(
         fleet=escape(plane.fleet),
         following=escape(own(following)),
         provider=provider,
+        first="" if issuer or plane.users.page("", 1) else _FIRST,
         icon=prefix + assets.address("icon.svg"),
         fonts=f"{prefix}/_nicegui/{__version__}/static/fonts.css",
         script=prefix + assets.address("console.js"),

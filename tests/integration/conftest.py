@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def console_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """One control plane with its console for all files; each test uses names of its own."""
+    """One control plane with its console for several files; each test uses names of its own."""
     from tests.integration.console_stand import Console
 
     made = Console(tmp_path_factory.mktemp("console") / "plane")
@@ -22,7 +22,14 @@ def console_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]
 
 
 @pytest.fixture(scope="module")
-def console(console_plane: Console) -> Iterator[Console]:
-    """The same, with a browser that ends with the file: as long as one is there, no test can run an event loop of its own."""
+def console_browser(console_plane: Console) -> Iterator[Console]:
+    """With a browser, which ends with the file: while it is there, nothing else in the thread may run an event loop."""
     yield console_plane
     console_plane.leave()
+
+
+@pytest.fixture
+def console(console_browser: Console) -> Iterator[Console]:
+    """Its windows are shut after each test, so that they ask nothing any more."""
+    yield console_browser
+    console_browser.shut()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from tests.integration.fleet_stand import Device, Stand
+from tests.integration.fleet_stand import DEADLINE_S, Device, Stand
 from wire import command, envelope
 
 MODEL, WORKFLOW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -42,8 +43,8 @@ def picture() -> str:
 class SimulatedDevice(Device):
     """Answers `snapshot`, `log-tail` and every other command; what it was asked is in `asked`."""
 
-    def __init__(self, stand: Stand, name: str) -> None:
-        super().__init__(stand.enrol(name))
+    def __init__(self, stand: Stand, name: str, labels: Mapping[str, str] | None = None) -> None:
+        super().__init__(stand.enrol(name, dict(labels or {})))
         self.name = name
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Callable[[dict[str, Any]], Answer]] = {
@@ -55,7 +56,7 @@ class SimulatedDevice(Device):
 
     def __enter__(self) -> SimulatedDevice:
         super().__enter__()
-        self.subscribe(self.topics.commands)
+        self.granted.get(timeout=DEADLINE_S)
         self._thread.start()
         self.publish(
             self.topics.conn, {"state": "online", "agent_version": "1.0.0", "boot": "b"}, retain=True
@@ -73,11 +74,16 @@ class SimulatedDevice(Device):
     def tell(self, fps: float = 12.4, celsius: float = 54.0, lost: bool = True) -> None:
         self.publish(self.topics.health, health(fps, celsius, lost))
 
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        """The broker keeps no subscription of a device that was cut off."""
+        super()._on_connect(client, userdata, flags, code, properties)
+        client.subscribe(self.topics.commands, 1)
+
     def _serve(self) -> None:
         while not self._ended.is_set():
             try:
                 topic, payload, _ = self.received.get(timeout=0.1)
-            except Exception:
+            except queue.Empty:
                 continue
             if "/cmd/" not in topic:
                 continue

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
-WAIT_MS = 20_000
+WAIT_MS = 40_000
 EXPECTED = re.compile(r"status of (401|403|404|409|412|422|429)")
 """The browser notes every answer that is an error; those that a test provokes are no complaint."""
 
@@ -46,7 +45,7 @@ class Screen:
     def go(self, path: str) -> Page:
         """Open a page of the console and wait until its heading is there."""
         self.page.goto(self.url + path)
-        expect(self.page.locator("#main h1, #main .problem-title").first).to_be_visible(timeout=WAIT_MS)
+        expect(self.page.locator("#main h1, #main .problem-title").first).to_be_visible()
         return self.page
 
     def sign_in(self, name: str, password: str = PASSWORD, path: str = "/") -> Page:
@@ -80,6 +79,7 @@ class Console:
     def __init__(self, root: Path, more: Mapping[str, Any] | None = None, scripted: bool = True) -> None:
         self.stand = Stand(root, more={"console": {"enabled": True}, **(more or {})}, scripted=scripted)
         self._opened: tuple[Playwright, Browser] | None = None
+        expect.set_options(timeout=WAIT_MS)
         self._screens: list[Screen] = []
         self.person("ada", "admin")
         self.person("vera", "viewer")
@@ -115,16 +115,11 @@ class Console:
         self._screens.append(made)
         if name:
             made.sign_in(name, path=path)
-            expect(made.page.locator("#main h1, #main .problem-title").first).to_be_visible(timeout=WAIT_MS)
+            expect(made.page.locator("#main h1, #main .problem-title").first).to_be_visible()
         return made
 
-    @cached_property
-    def phone(self) -> Screen:
-        """The admin's."""
-        return self.screen("ada", size=PHONE)
-
-    def leave(self) -> None:
-        """End the browser; the control plane goes on.
+    def shut(self) -> None:
+        """Close the windows.
 
         :raises AssertionError: a page complained
         """
@@ -132,13 +127,21 @@ class Console:
         for screen in self._screens:
             screen.close()
         self._screens.clear()
-        self.__dict__.pop("phone", None)
-        if self._opened is not None:
-            playwright, browser = self._opened
-            self._opened = None
-            browser.close()
-            playwright.stop()
         assert not complaints, complaints
+
+    def leave(self) -> None:
+        """End the browser; the control plane goes on.
+
+        :raises AssertionError: a page complained
+        """
+        try:
+            self.shut()
+        finally:
+            if self._opened is not None:
+                playwright, browser = self._opened
+                self._opened = None
+                browser.close()
+                playwright.stop()
 
     def close(self) -> None:
         """:raises AssertionError: a page complained, or the control plane ended badly"""

@@ -127,9 +127,9 @@ class Stand:
         headers["Authorization"] = f"Bearer {token or self.admin_token}"
         return httpx.get(f"{self.url}{path}", headers=headers)
 
-    def enrol(self, name: str) -> dict[str, Any]:
+    def enrol(self, name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
         with self.client() as client:
-            token = client.create_enrolment_token(device=name)["token"]
+            token = client.create_enrolment_token(device=name, labels=labels or {})["token"]
         answer = httpx.post(f"{self.url}/api/v1/enroll", json={"token": token})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())

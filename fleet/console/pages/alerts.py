@@ -41,6 +41,6 @@ async def alerts(seat: Seat, severity: str = "", site: str = "") -> None:
             by_label = filters.words("Labels", "", changed, "line in (1, 2)")
             by_time = filters.choice("Show", SHOWN, "", changed)
         nothing = Empty("No faults", "Everything that is watched is well.")
-        table = Table("Faults", faults.COLUMNS, load, faults.row, nothing)
+        table = Table("Faults", (*faults.COLUMNS, faults.TOLD), load, faults.row, nothing)
     await table.refresh()
     live.every(REFRESH_S, table.refresh)

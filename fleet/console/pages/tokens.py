@@ -11,6 +11,7 @@ from fleet.console import register
 from fleet.console.parts import cells, problem
 from fleet.console.parts.buttons import button, confirmed
 from fleet.console.parts.dialog import close_button, sheet
+from fleet.console.parts.enrolments import enrolments
 from fleet.console.parts.layout import copyable, page_head, section
 from fleet.console.parts.table import Column, Empty, Row, Table
 from fleet.console.parts.tags import tag
@@ -46,6 +47,7 @@ async def tokens(seat: Seat) -> None:
         nothing = Empty("No tokens yet", "Make one for a script, a dashboard or an integration.")
         table = Table("API tokens", COLUMNS, load, _row, nothing, acted)
     await table.refresh()
+    await enrolments(seat)
 
 
 def _row(token: Any) -> Row:

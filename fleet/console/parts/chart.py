@@ -30,6 +30,7 @@ def chart(title: str, unit: str, times: Sequence[float], lines: Sequence[Line]) 
 def update(made: ui.echart, unit: str, times: Sequence[float], lines: Sequence[Line]) -> None:
     """Other values instead."""
     made.options["series"] = _series(unit, times, lines)
+    made.options["xAxis"] |= _ends(times)
     made.options["legend"]["data"] = [line.name for line in lines]
     made.update()
 
@@ -61,6 +62,7 @@ def options(title: str, unit: str, times: Sequence[float], lines: Sequence[Line]
         "tooltip": {"trigger": "axis", "confine": True, "textStyle": {"fontSize": 12}},
         "xAxis": {
             "type": "time",
+            **_ends(times),
             "axisLabel": {**axis, "hideOverlap": True},
             "axisLine": {"lineStyle": {"color": RULE}},
             "axisTick": {"show": False},
@@ -68,6 +70,11 @@ def options(title: str, unit: str, times: Sequence[float], lines: Sequence[Line]
         "yAxis": {"type": "value", "axisLabel": axis, "splitLine": {"lineStyle": {"color": RULE}}},
         "series": _series(unit, times, lines),
     }
+
+
+def _ends(times: Sequence[float]) -> dict[str, float]:
+    """The whole span, also where nothing is known of a part of it."""
+    return {"min": times[0] * 1000, "max": times[-1] * 1000} if times else {}
 
 
 def _series(unit: str, times: Sequence[float], lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -9,13 +9,14 @@ from fleet.console.parts.table import Column, Empty, Row, Table
 from fleet.console.seat import Seat
 
 TONES = {"critical": "bad", "warning": "warn", "info": "info"}
+TOLD = Column("state", "State", "tight")
+"""Beside the others where past faults are shown too."""
 COLUMNS = (
     Column("severity", "Severity", "tight"),
     Column("fault", "Fault"),
     Column("where", "Where"),
     Column("since", "Since", "tight"),
-    Column("state", "State", "tight"),
-    Column("beneath", "Follows from it", "number"),
+    Column("beneath", "Consequences", "number"),
 )
 
 
@@ -39,7 +40,7 @@ def row(fault: Any) -> Row:
         fault["id"],
         {
             "severity": cells.chip(fault["severity"], TONES.get(fault["severity"], "")),
-            "fault": cells.words(fault["text"], fault["message"] or fault["remedy"]),
+            "fault": cells.words(fault["text"], (fault["message"] or fault["remedy"]).replace("`", "")),
             "where": cells.link(where, f"/devices/{device}", fault["site"])
             if device
             else cells.words(fault["subject"]),

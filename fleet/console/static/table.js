@@ -6,6 +6,7 @@ export default {
     ago: (at) => window.outrider.ago(at),
     full: (at) => new Date(at * 1000).toLocaleString(),
     far(href) { return (href.startsWith("/") ? window.path_prefix || "" : "") + href; },
+    blank: (cell) => !cell || (cell.text === "" && !cell.under) || cell.actions?.length === 0 || cell.labels?.length === 0,
     act(name, row) { this.$emit("act", { name, key: row.key }); },
   },
   template: `
@@ -13,7 +14,7 @@ export default {
       <caption class="sr">{{ caption }}</caption>
       <thead><tr><th v-for="c in columns" :key="c.name" scope="col" :class="c.kind">{{ c.title }}</th></tr></thead>
       <tbody><tr v-for="row in rows" :key="row.key">
-        <td v-for="c in columns" :key="c.name" :data-name="c.title" :class="[c.kind, {'row-actions': row.cells[c.name]?.actions}]">
+        <td v-for="c in columns" :key="c.name" :data-name="c.title" :class="[c.kind, {'row-actions': row.cells[c.name]?.actions, blank: blank(row.cells[c.name])}]">
           <template v-for="cell in [row.cells[c.name] ?? {}]">
             <div v-if="cell.labels"><span v-for="l in cell.labels" :key="l" class="label" :title="l">{{ l }}</span></div>
             <span v-else-if="cell.chip !== undefined" class="chip" :class="cell.tone" :title="cell.title || null">{{ cell.chip }}</span>

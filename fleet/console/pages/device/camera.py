@@ -10,6 +10,7 @@ from nicegui import ui
 from fleet.access.grants import Role
 from fleet.console import register
 from fleet.console.calls import ApiProblem
+from fleet.console.pages.device import steps as workflow
 from fleet.console.parts import cells, live, numbers, problem
 from fleet.console.parts.buttons import button, confirmed
 from fleet.console.parts.layout import chip, empty, figure, page_head, section, set_chip
@@ -60,6 +61,7 @@ async def page(seat: Seat, device: str, camera: str) -> None:
         with head:
             picture.controls()
         picture.place()
+    graph = await workflow.place(seat, str(health.get("workflow") or ""))
     with tag("div", "columns"):
         with section("Time of each step", "of the workflow, lately"):
             steps = Rows("Steps", STEPS)
@@ -77,6 +79,8 @@ async def page(seat: Seat, device: str, camera: str) -> None:
         figures["p95"].text = numbers.number(figures_now.get("latency_p95_ms"), "ms")
         figures["blind in the last hour"].text = numbers.span(sum(blind.values()))
         figures["restarts"].text = str(figures_now.get("restarts", 0))
+        if graph is not None:
+            graph.show(figures_now.get("steps") or {})
         steps.show([_step(name, step) for name, step in (figures_now.get("steps") or {}).items()])
         sinks.show([_sink(name, sink) for name, sink in (figures_now.get("sinks") or {}).items()])
 

@@ -29,7 +29,6 @@ MODELS = (
     Column("engine", "Engine"),
     Column("time", "p50", "number"),
     Column("requests", "Requests", "number"),
-    Column("memory", "Memory", "number"),
 )
 
 
@@ -136,12 +135,11 @@ def _model(name: str, model: Mapping[str, Any]) -> Row:
         {
             "model": cells.words(name, str(model.get("digest", ""))[7:19]),
             "state": cells.chip(str(model.get("state", "unknown"))),
-            "engine": cells.words(model.get("engine")),
+            "engine": cells.words(model.get("engine"), numbers.size(model.get("rss_bytes"))),
             "time": cells.words(numbers.number(model.get("infer_p50_ms"), "ms")),
             "requests": cells.words(
                 f"{model.get('requests', 0):,}", f"{model['errors']} errors" if model.get("errors") else ""
             ),
-            "memory": cells.words(numbers.size(model.get("rss_bytes"))),
         },
     )
 
