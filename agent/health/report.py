@@ -134,6 +134,7 @@ def camera_health(unit: PipelineUnit, at_mono: float) -> CameraHealth:
         else None,
         decoder=unit.camera.decoder,
         drift_ms=stats.drift_ms if stats else None,
+        brightness=stats.brightness if stats else None,
         packets_lost=stats.packets_lost if stats else None,
         loss_share=stats.loss_share if stats else None,
         restarts=unit.keeper.restarts,

@@ -23,14 +23,19 @@ class Inspection:
         self._regions = care.privacy.masks
         self._corners: list[Corners] = []
         self._size_wh = (0, 0)
+        self.brightness: float | None = None
+        """Mean grey of the last picture looked at, from 0 to 1."""
 
     def opened(self) -> None:
         """The stream has been opened anew; its size may be another."""
         self._size_wh = (0, 0)
+        self.brightness = None
 
     def look(self, image: Image, at_mono: float) -> PictureState | None:
         """The faults of the picture, where they are others than before. The picture has not been masked yet."""
-        return self._examiner.examine(look(image), at_mono)
+        seen = look(image)
+        self.brightness = round(float(seen.coarse.mean()) / 255.0, 3)
+        return self._examiner.examine(seen, at_mono)
 
     def mask(self, image: Image) -> None:
         """Paint the masked regions black, in place."""

@@ -109,6 +109,11 @@ class CameraReader:
             self._skipped = {}
             return news, skipped, self._seq
 
+    @property
+    def brightness(self) -> float | None:
+        """Mean grey of the last picture looked at, from 0 to 1; None where there is none."""
+        return self._inspection.brightness
+
     def relieve(self, share: float, reason: str) -> None:
         """Let at most this share of the frames pass, under the name of this policy; 1 for all."""
         self._limit = self._limit.relieved(share, reason)

@@ -361,6 +361,7 @@ class PipelineLoop:
             self._sight.told(),
             loss.packets if loss else None,
             loss.share if loss else None,
+            self._reader.brightness,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -220,6 +220,7 @@ def test_a_picture_that_shows_nothing_of_what_it_should(made: Yard, server: Serv
     # Blind since the picture stood still, not since it was found out.
     assert found.blind_s >= made.true_blind_s - 2.0
     assert f'camera="shows",cause="picture-{programme}"' in made.rig.get("/metrics").text
+    assert 0.1 < made.health("shows")["brightness"] < 0.9
 
 
 def test_a_call_that_never_comes_back_costs_its_process_and_is_told_apart(made: Yard, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ class PipelineStats:
     step → what to use in place of its block, which does not run on a device. `off_since_mono`: since then nothing is to be
     watched, by plan; 0 where the camera is on. `drift_ms`: by how much the stream's own clock has run ahead of this machine's
     since it was opened. `packets_lost`: on the way, since the stream was opened; `loss_share`: of those sent of late; None where
-    nobody can tell.
+    nobody can tell. `brightness`: mean grey of the last picture looked at, from 0 to 1.
     """
 
     frames: int
@@ -223,6 +223,7 @@ class PipelineStats:
     sight: Sight | None = None
     packets_lost: int | None = None
     loss_share: float | None = None
+    brightness: float | None = None
 
 
 @message("snapshot-taken")

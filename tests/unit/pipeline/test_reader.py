@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from runtime.camera.inspection import Inspection
 from runtime.camera.pace import RateLimit
 from runtime.camera.reader import CameraReader, Frame
 from runtime.camera.source import PlainSource, Properties
 from runtime.errors import Transient
 from runtime.results import Image
+from wire.camera import Care
 from wire.local import CameraSource, CameraState
 from wire.reasons import Reason
 
@@ -119,3 +121,12 @@ def test_a_rate_limit_spreads_evenly_and_keeps_a_camera_at_the_limit_whole() -> 
 def test_no_limit_lets_every_frame_pass() -> None:
     limit = RateLimit(0.0)
     assert not any(limit.refuses(i / 1000) for i in range(50))
+
+
+def test_a_look_at_the_picture_tells_its_brightness_until_the_stream_is_opened_anew() -> None:
+    inspection = Inspection(Care(), one_size=True)
+    assert inspection.brightness is None
+    inspection.look(np.full((90, 160, 3), 51, np.uint8), 1.0)
+    assert inspection.brightness == 0.2
+    inspection.opened()
+    assert inspection.brightness is None
