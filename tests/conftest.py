@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {"yolox_nano_416": "yolox", "nanodet_m_320": "nanodet"}
 SHARED = ROOT.parent / "shared"
 
-settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 

@@ -36,6 +36,7 @@ class KeyRing:
         """New keys of roles that belong offline are made in `offline`, all others in `online`."""
         self._online = online
         self._offline = offline
+        self._parsed: dict[bytes, CryptoSigner] = {}
 
     def make(self, role: str, *, offline: bool = False) -> SSlibKey:
         """A new key for a role.
@@ -62,7 +63,11 @@ class KeyRing:
         files = [
             path for folder in (self._online, self._offline) for path in sorted(folder.glob("tuf-*.pem"))
         ]
-        return [(path, load_key(path)) for path in files]
+        contents = [(path, _content(path)) for path in files]
+        self._parsed = {
+            content: self._parsed.get(content) or _signer(path, content) for path, content in contents
+        }
+        return [(path, self._parsed[content]) for path, content in contents]
 
 
 def make_key(folder: Path, role: str) -> SSlibKey:
@@ -76,18 +81,33 @@ def make_key(folder: Path, role: str) -> SSlibKey:
 
 def load_key(path: Path) -> CryptoSigner:
     """:raises Misconfigured: the file is missing, readable by others, or no Ed25519 key"""
+    return _signer(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise Misconfigured(
                     Reason.CONFIG_INVALID, f"{path} can be read by others; run `chmod 600 {path}`"
                 )
-            key = load_pem_private_key(file.read(), None)
-    except (OSError, ValueError, TypeError) as e:
-        raise Misconfigured(Reason.CONFIG_INVALID, f"{path} is no readable private key: {e}") from e
+            return file.read()
+    except OSError as e:
+        raise _unreadable(path, e) from e
+
+
+def _signer(path: Path, content: bytes) -> CryptoSigner:
+    try:
+        key = load_pem_private_key(content, None)
+    except (ValueError, TypeError) as e:
+        raise _unreadable(path, e) from e
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(Reason.CONFIG_INVALID, f"{path} is not an Ed25519 key")
     return CryptoSigner(key)
+
+
+def _unreadable(path: Path, error: Exception) -> Misconfigured:
+    return Misconfigured(Reason.CONFIG_INVALID, f"{path} is no readable private key: {error}")
 
 
 def public_pem(key_file: Path) -> str:

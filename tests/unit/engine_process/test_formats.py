@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -83,7 +83,6 @@ def assert_same(one: Result, other: Result) -> None:
             assert a == b, field.name
 
 
-@settings(max_examples=40)
 @given(results())
 def test_every_field_of_a_result_comes_back(result: Result) -> None:
     assert_same(resultformat.decode_result(body_of(result), LABELS), result)
@@ -96,7 +95,6 @@ def test_nothing_there_is_a_result_and_not_a_missing_answer() -> None:
     assert empty.image_wh == (640, 480)
 
 
-@settings(max_examples=30)
 @given(results(), st.data())
 def test_a_cut_or_lengthened_body_is_refused(result: Result, data: st.DataObject) -> None:
     body = body_of(result)
@@ -108,7 +106,6 @@ def test_a_cut_or_lengthened_body_is_refused(result: Result, data: st.DataObject
         resultformat.decode_result(broken, LABELS)
 
 
-@settings(max_examples=150)
 @given(st.binary(max_size=200))
 def test_any_bytes_as_a_body_are_read_or_refused(raw: bytes) -> None:
     for decode in (
@@ -121,7 +118,6 @@ def test_any_bytes_as_a_body_are_read_or_refused(raw: bytes) -> None:
             pass
 
 
-@settings(max_examples=30)
 @given(results(), st.data())
 def test_a_flipped_count_is_read_or_refused(result: Result, data: st.DataObject) -> None:
     body = bytearray(body_of(result))
@@ -194,7 +190,6 @@ def test_a_cut_or_lengthened_packet_is_refused(packet: wireformat.Packet, data: 
             wireformat.decode(broken)
 
 
-@settings(max_examples=150)
 @given(st.integers(1, 6), st.integers(0, 3), st.binary(max_size=120))
 def test_any_bytes_as_a_packet_are_read_or_refused(kind: int, count: int, rest: bytes) -> None:
     try:

@@ -193,4 +193,4 @@ class SlotBook(RuleBasedStateMachine):
 
 
 TestSlotBook = SlotBook.TestCase
-TestSlotBook.settings = settings(max_examples=40)
+TestSlotBook.settings = settings()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -303,7 +303,6 @@ def test_waves_that_make_no_sense_are_refused(waves: object) -> None:
 ENDINGS = st.sampled_from(["COMMITTED", "COMMITTED", "COMMITTED", "REJECTED", "ROLLED_BACK", ""])
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_happens_waves_and_gates_hold_and_it_ends(data: st.DataObject) -> None:
     """The limits are checked at each action, by `Fleet.check`."""

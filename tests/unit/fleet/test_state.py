@@ -210,7 +210,7 @@ FIELDS = st.sampled_from(
     data=st.dictionaries(FIELDS, json_values, max_size=6),
     message_id=st.text(max_size=5),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_no_message_stops_the_ingest(
     database: Database, clock: StillClock, kind: str, data: dict[str, Any], message_id: str
 ) -> None:
@@ -335,7 +335,7 @@ def test_unknown_fields_of_an_entry_are_kept_and_names_become_digests(
     document=json_values
     | st.dictionaries(st.sampled_from(["cameras", "models", "pipelines", "settings"]), json_values)
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_document_is_taken_or_refused_with_problems(
     database: Database, clock: StillClock, ids: CountingIds, document: Any
 ) -> None:

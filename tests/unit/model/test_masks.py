@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,7 +16,6 @@ def reference(bitmap):
     return coco.encode(np.asfortranarray(bitmap, np.uint8))["counts"].decode()
 
 
-@settings(max_examples=60, deadline=None)
 @given(BITMAPS)
 def test_a_bitmap_is_coded_as_the_coco_api_codes_it_and_comes_back(bitmap):
     rle = masks.encode(bitmap)
@@ -25,7 +24,6 @@ def test_a_bitmap_is_coded_as_the_coco_api_codes_it_and_comes_back(bitmap):
     assert masks.area(rle) == bitmap.sum()
 
 
-@settings(max_examples=60, deadline=None)
 @given(BITMAPS, st.tuples(*[st.integers(0, 3)] * 4))
 def test_a_window_is_coded_as_the_whole_mask_around_it(bitmap, rims):
     left, right, top, bottom = rims
@@ -33,7 +31,6 @@ def test_a_window_is_coded_as_the_whole_mask_around_it(bitmap, rims):
     assert masks.encode(bitmap, size_hw=whole.shape, at_xy=(left, top))["counts"] == reference(whole)
 
 
-@settings(max_examples=60, deadline=None)
 @given(BITMAPS)
 def test_bounds_are_those_of_the_pixels_inside(bitmap):
     x1, y1, x2, y2 = masks.bounds(masks.encode(bitmap))

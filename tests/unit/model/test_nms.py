@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.model.nms import iou_matrix, nms
@@ -40,7 +40,6 @@ def detections(draw):
     )
 
 
-@settings(max_examples=25, deadline=None)
 @given(detections(), st.sampled_from([0.3, 0.45, 0.7]), st.booleans(), st.sampled_from([5, 1000]))
 def test_keeps_what_the_naive_rule_keeps(made, threshold, by_class, limit):
     boxes, scores, class_ids = made

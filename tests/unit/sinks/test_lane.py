@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.sinks.lane import Cooldown, Figures, Lane, Limits, Parcel
@@ -94,7 +94,6 @@ EVENT = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(EVENT, max_size=40))
 def test_any_order_of_events_keeps_the_books_and_the_bounds(events: list[tuple[str, int]]) -> None:
     lane, at_mono, under_way = Lane(LIMITS), 0.0, False

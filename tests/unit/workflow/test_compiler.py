@@ -17,7 +17,7 @@ from wire.problem import Problem
 from wire.reasons import Reason
 
 BLOCKS: dict[str, type[Block]] = load_blocks(plugins=False)
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def problems(document: Any) -> dict[str, Problem]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.workflow.fields import Report
@@ -45,7 +45,6 @@ STATEMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(STATEMENTS, min_size=1, max_size=4),
     st.sampled_from(["and", "or"]),
