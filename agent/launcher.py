@@ -53,8 +53,23 @@ def _slot(root: Path) -> str:
         name = Path(os.readlink(root / "current")).name
     except OSError:
         return ""
-    whole = name in ("a", "b") and (root / "slots" / name / "RELEASE").is_file()
-    return name if whole else ""
+    if name not in ("a", "b"):
+        return ""
+    if (gone := _not_whole(root / "slots" / name)) is None:
+        return name
+    _say(f"slot {name} is not whole, the installed agent is started: {gone} is not there")
+    return ""
+
+
+def _not_whole(slot: Path) -> str | None:
+    """What is missing of a release, in its slot or of the installation that it was made on; None where nothing is."""
+    if not (slot / "RELEASE").is_file():
+        return str(slot / "RELEASE")
+    try:
+        base = (slot / "BASE").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return next((line for line in base if not os.path.isdir(line)), None)
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -18,6 +18,7 @@ import psutil
 from agent.errors import UpdateRefused
 from agent.restraint import LEAST_BYTES, OOM_SCORE, RESERVE_BYTES
 from agent.update.installed import Installed
+from agent.update.slots import BASE
 from wire.reasons import Reason
 from wire.release import ReleaseCard
 
@@ -27,7 +28,7 @@ WORDS_CHARS = 600
 PRIORITY = 10
 PROGRAM = "outrider"
 SCRATCH = ".scratch"
-BASE = "outrider-base.pth"
+PATHS = "outrider-base.pth"
 PROOF = "import agent.daemon, agent.composition, agent.launcher, outrider.cli, outrider.commands.agent"
 
 
@@ -48,7 +49,8 @@ async def install(wheelhouse: Path, slot: Path, card: ReleaseCard, installed: In
     python = str(slot / "bin" / "python")
     await work.run([*_installer(installed.python, python, work.scratch), "--no-index", "--no-deps", *wheels])
     if card.base:
-        (_site(slot) / BASE).write_text("".join(f"{path}\n" for path in installed.paths))
+        (_site(slot) / PATHS).write_text("".join(f"{path}\n" for path in installed.paths))
+        (slot / BASE).write_text("".join(f"{installed.where[name]}\n" for name in card.base))
     version = f"from importlib.metadata import version; print('is', version('{PROGRAM}'))"
     said = await work.run([python, "-c", f"{PROOF}; {version}"])
     if not said.strip().endswith(f"is {card.version}"):

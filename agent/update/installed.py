@@ -20,11 +20,13 @@ ASK_S = 60.0
 SCRIPT = """
 import importlib.metadata, json, os, platform, re, sys, sysconfig
 paths = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
-found = {}
+found, where = {}, {}
 for one in importlib.metadata.distributions(path=paths):
     name = one.metadata["Name"]
     if name:
-        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+        plain = re.sub(r"[-_.]+", "-", name).lower()
+        if plain not in found:
+            found[plain], where[plain] = one.version, str(one._path)
 config = os.path.join(sys.prefix, "pyvenv.cfg")
 words = open(config).read().lower() if os.path.exists(config) else ""
 system = sys.prefix == sys.base_prefix or "include-system-site-packages = true" in words
@@ -32,18 +34,19 @@ try:
     glibc = os.confstr("CS_GNU_LIBC_VERSION").split()[-1]
 except (AttributeError, ValueError, OSError, IndexError):
     glibc = ""
-print(json.dumps({"paths": paths, "found": found, "system": system, "glibc": glibc,
+print(json.dumps({"paths": paths, "found": found, "where": where, "system": system, "glibc": glibc,
                   "python": "%d.%d" % sys.version_info[:2], "platform": "linux-" + platform.machine()}))
 """
 
 
 @dataclass(frozen=True)
 class Installed:
-    """`paths` are its site-packages. `system`: whether it sees those of the system too."""
+    """`paths` are its site-packages; `found` name → version, `where` name → the directory that says so. `system`: whether it sees those of the system too."""
 
     python: Path
     paths: tuple[str, ...]
     found: Mapping[str, str]
+    where: Mapping[str, str]
     system: bool
     version: str
     platform: str
@@ -81,6 +84,7 @@ async def look(python: Path) -> Installed:
             python,
             tuple(told["paths"]),
             told["found"],
+            told["where"],
             bool(told["system"]),
             told["python"],
             told["platform"],

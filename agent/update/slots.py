@@ -1,6 +1,7 @@
 """The agent's own two places, `agent/slots/a` and `b`, the link `agent/current` to the one that starts, and what guards a change.
 
-A slot is whole once its RELEASE file names a digest; that file is written last and taken away first. `pending` is written before the
+A slot is whole once its RELEASE file names a digest; that file is written last and taken away first. Where it takes distributions from the
+installation, its BASE file lists the directories that say which, in which version: without one of them it is whole no more. `pending` is written before the
 link is changed and removed when the change is committed: what starts the agent (`agent.launcher`) counts in it and goes back.
 Standard library only.
 """
@@ -22,6 +23,7 @@ CURRENT = "current"
 PENDING = "pending"
 WENT_BACK = "went-back"
 RELEASE = "RELEASE"
+BASE = "BASE"
 MAX_STARTS = 3
 
 
@@ -63,10 +65,13 @@ class Slots:
 
     def digest(self, slot: str) -> str:
         """The release in a slot; empty where none is whole."""
+        path = self.path(slot)
         try:
-            return (self.path(slot) / RELEASE).read_text().strip()
+            digest = (path / RELEASE).read_text().strip()
+            base = (path / BASE).read_text().splitlines() if (path / BASE).exists() else []
         except OSError:
             return ""
+        return digest if all(os.path.isdir(line) for line in base) else ""
 
     def holding(self, digest: str) -> str:
         """The slot with this release; empty where none has it."""

@@ -56,6 +56,30 @@ def works(stand: Stand, name: str, revision: int = 1) -> None:
         eventually(lambda: client.device(name)["health"], WORKS_S)
 
 
+def test_desired_state_takes_a_device_past_the_proxy_and_back(
+    stand: Stand, tmp_path: Path, agents: list[AgentProcess]
+) -> None:
+    """Its password stays in the device's own file."""
+    with ConnectProxy() as proxy, stand.client() as client:
+        agent = AgentProcess(tmp_path, "site-9", proxy=proxy.url)
+        agent.enrol(stand)
+        agent.start()
+        agents.append(agent)
+        eventually(lambda: presence(stand, "site-9") == "online", WORKS_S)
+        for revision, wanted in enumerate(("direct", f"http://127.0.0.1:{proxy.port}"), 1):
+            asked = len(proxy.asked)
+            client.set_desired("site-9", {"settings": {"connection": {"proxy": wanted}}})
+            eventually(lambda n=revision: _committed(client.device("site-9")["reported"], n), WORKS_S)  # type: ignore[misc]
+            assert client.command("site-9", "ping", {}, 30.0)["ok"]
+            assert (len(proxy.asked) > asked) is (wanted != "direct")
+        assert proxy.refused == 0
+
+
+def _committed(reported: dict[str, Any] | None, revision: int) -> bool:
+    told = reported or {}
+    return (told.get("offered"), told.get("phase")) == (revision, "COMMITTED")
+
+
 def test_mqtt_over_websocket_with_the_devices_certificate(
     stand: Stand, tmp_path: Path, agents: list[AgentProcess]
 ) -> None:

@@ -70,6 +70,17 @@ def test_a_slot_that_is_not_whole_is_not_started(slots: Slots, tmp_path: Path) -
     assert launcher.guard(tmp_path) == ""
 
 
+def test_a_slot_whose_installation_was_changed_under_it_is_not_started(slots: Slots, tmp_path: Path) -> None:
+    numpy = tmp_path / "base" / "numpy-2.1.dist-info"
+    numpy.mkdir(parents=True)
+    (slots.path("a") / "BASE").write_text(f"{numpy}\n")
+    assert (launcher.guard(tmp_path), slots.current, slots.running_digest) == ("a", "a", "one")
+    numpy.rename(numpy.with_name("numpy-2.2.dist-info"))
+    assert (launcher.guard(tmp_path), slots.current, slots.running_digest) == ("", "", "")
+    assert slots.holding("one") == ""
+    assert slots.spare == "a"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"starts": "x"}'])
 def test_a_damaged_note_does_not_keep_the_agent_from_starting(
     slots: Slots, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch

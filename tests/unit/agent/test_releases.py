@@ -27,7 +27,7 @@ from wire.targets import Kind
 WHEEL = b"wheel" * 100
 CARD = {"version": "0.3.0", "python": "3.11", "platform": "linux-x86_64", "base": {"numpy": "2.1"}}
 HERE = Installed(
-    Path("/base/python"), (), {"numpy": "2.1", "outrider": "0.1.0"}, False, "3.11", "linux-x86_64", "2.31"
+    Path("/base/python"), (), {"numpy": "2.1", "outrider": "0.1.0"}, {}, False, "3.11", "linux-x86_64", "2.31"
 )
 
 
