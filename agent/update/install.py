@@ -76,10 +76,15 @@ def _site(slot: Path) -> Path:
     return Path(sysconfig.get_path("purelib", "venv", {"base": str(slot), "platbase": str(slot)}))
 
 
+def find_uv(base: Path) -> str | None:
+    """Beside the installation's Python, or on the path."""
+    beside = base.with_name("uv")
+    return str(beside) if beside.exists() else shutil.which("uv")
+
+
 def _installer(base: Path, python: str, scratch: Path) -> list[str]:
     """uv where there is one, else pip of the environment that was installed with the system."""
-    beside = base.with_name("uv")
-    if uv := (str(beside) if beside.exists() else shutil.which("uv")):
+    if uv := find_uv(base):
         # Unpacked beside the slot and linked into it: nothing lands in a /tmp that is memory.
         options = ["--cache-dir", str(scratch / "cache"), "--link-mode", "hardlink", "--compile-bytecode"]
         return [uv, "pip", "install", "--quiet", "--offline", *options, "--python", python]
