@@ -7,6 +7,7 @@ COPY runtime runtime
 COPY agent agent
 COPY fleet fleet
 COPY outrider outrider
+COPY systemd systemd
 RUN python -m venv /opt/outrider && /opt/outrider/bin/pip install --no-cache-dir -c constraints.txt '.[cpu,sinks]'
 
 FROM python:3.12-slim-bookworm

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from fleet.config import Config
 
@@ -63,6 +66,15 @@ def test_pods_mount_what_there_is_and_the_configuration_is_one() -> None:
         assert reference.startswith(f"file:{folder}/")
 
 
+def test_compose_file_is_valid_in_the_published_schema() -> None:
+    schema = resources.files("check_jsonschema.builtin_schemas.vendor") / "compose-spec.json"
+    validator = Draft202012Validator(json.loads(schema.read_text()))
+    composed = documents(DEPLOY / "compose.yaml")[0]
+    assert [error.message for error in validator.iter_errors(composed)] == []
+    composed["services"]["postgres"]["helthcheck"] = {}
+    assert not validator.is_valid(composed), "a misspelt key is found"
+
+
 def test_compose_file_names_only_what_it_defines() -> None:
     composed = documents(DEPLOY / "compose.yaml")[0]
     services = composed["services"]
@@ -82,7 +94,13 @@ def test_dockerfiles_copy_what_is_there_and_install_extras_that_are_there(path: 
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
         *sources, _ = line.split()
         assert [source for source in sources if not (ROOT / source).exists()] == []
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {
+        source for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE) for source in line.split()
+    }
+    assert {*wheel["packages"], *wheel["force-include"]} <= copied, "what the wheel is made of"
+    extras = project["project"]["optional-dependencies"]
     for named in re.findall(r"'\.\[([a-z,]+)\]'", text):
         assert set(named.split(",")) <= set(extras)
     assert re.search(r"^USER \d+$", text, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,9 @@ def test_wiped_device_keeps_nothing_and_its_name_is_free(
     monkeypatch.setenv("OUTRIDER_FLEET_URL", stand.url)
     monkeypatch.setenv("OUTRIDER_FLEET_TOKEN", stand.admin_token)
     monkeypatch.setenv("OUTRIDER_FLEET_AUTHORITY", stand.told["authority"])
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["fleet", "device", "wipe", "sold"]) == 1
+    assert "--confirm sold" in capsys.readouterr().err
     assert main(["fleet", "device", "wipe", "sold", "--confirm", "another"]) == 1
     assert "nothing was done" in capsys.readouterr().err
     assert (agent.state_dir / "device-tls.pem").read_bytes() == old

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     except FleetError as e:
         print(f"outrider fleet: {e}", file=sys.stderr)
         for problem in e.problems:
-            print(f"  {problem}", file=sys.stderr)
+            if str(problem) not in str(e):  # many messages tell the first ones themselves
+                print(f"  {problem}", file=sys.stderr)
         print(f"  [{e.reason.value}] {e.reason.text}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130

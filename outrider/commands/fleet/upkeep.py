@@ -94,7 +94,15 @@ def _wipe(args: argparse.Namespace, client: Client) -> int:
     confirm = args.confirm
     if confirm is None and sys.stdin.isatty():
         confirm = input(f"everything on {args.device} will be removed; type its name to go on: ")
-    answer = client.wipe_device(args.device, confirm or "", args.timeout_s)
+    if not confirm:
+        from fleet.errors import Refused
+        from wire.reasons import Reason
+
+        raise Refused(
+            Reason.INVALID_FIELD,
+            f"nothing was done: everything on {args.device} would be removed; say so with --confirm {args.device}",
+        )
+    answer = client.wipe_device(args.device, confirm, args.timeout_s)
     if answer.get("ok"):
         print(f"{args.device}: wiped and retired")
     return _told(answer, args)
