@@ -219,10 +219,7 @@ def see_it_stopped(console: Console, screen: Screen) -> None:
     expect(page.locator(".judged")).to_contain_text("1 of 1 devices failed")
     expect(
         page.get_by_role("table", name="Devices").get_by_role("row").filter(has_text="door-1")
-    ).to_contain_text("returned")
-    expect(
-        page.get_by_role("table", name="Gates").get_by_role("row").filter(has_text="failed")
-    ).to_be_visible()
+    ).to_contain_text(re.compile("returned.*empty-output"))
     shot(screen, "console-rollout-stopped", full=True)
     assert console.ask("GET", "/devices/door-2/desired")["revision"] == before, (
         "the bad model reached no more than the canary"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from nicegui import ui
@@ -15,6 +13,7 @@ from fleet.console.parts import posting
 from fleet.console.parts.buttons import button
 from fleet.console.parts.layout import page_head, section
 from fleet.console.parts.tags import Tag, tag, text
+from fleet.console.rollout_form import Form, Wave, plan_of
 from fleet.console.seat import Role, Seat
 from fleet.console.versions import by_name
 
@@ -29,77 +28,7 @@ FIGURES = {
     "temperature_celsius": "temperature",
 }
 SETTLED_S = 0.4
-CANARY = ({"devices": 1.0, "soak_s": 600.0}, {"percent": 10.0}, {"percent": 50.0}, {"percent": 100.0})
-
-
-@dataclass
-class Wave:
-    """One wave of the form: `size` of `unit` (devices or %)."""
-
-    size: float
-    unit: str
-    soak_s: float = 300.0
-    approval: bool = False
-
-
-@dataclass
-class Form:
-    """What is filled in. `models` and `workflows`: name on the device → reference of the registry."""
-
-    name: str = ""
-    models: dict[str, str] = field(default_factory=dict)
-    workflows: dict[str, str] = field(default_factory=dict)
-    more: str = ""
-    selector: str = ""
-    first: str = ""
-    waves: list[Wave] = field(
-        default_factory=lambda: [
-            Wave(
-                float(w.get("devices") or w["percent"]),
-                "devices" if "devices" in w else "%",
-                w.get("soak_s", 300.0),
-            )
-            for w in CANARY
-        ]
-    )
-    success: float = 95.0
-    failed: float = 5.0
-    figure: str = ""
-    ratio: float = 1.2
-    back: bool = True
-    dynamic: bool = False
-
-
-def plan_of(form: Form) -> dict[str, Any]:
-    """The plan as the API takes it.
-
-    :raises ValueError: the further change is no JSON object
-    """
-    change: dict[str, Any] = json.loads(form.more) if form.more.strip() else {}
-    if not isinstance(change, dict):
-        raise ValueError("expected an object, a merge patch of the desired state")
-    for section_name, given in (("models", form.models), ("workflows", form.workflows)):
-        wanted = {name: reference for name, reference in given.items() if name and reference}
-        if wanted:
-            change[section_name] = {**change.get(section_name, {}), **wanted}
-    gates: dict[str, Any] = {"min_success_percent": form.success, "max_failed_percent": form.failed}
-    if form.figure:
-        gates["compare"] = [{"figure": form.figure, "ratio": form.ratio}]
-    waves = []
-    for wave in form.waves:
-        size: dict[str, Any] = (
-            {"devices": int(wave.size)} if wave.unit == "devices" else {"percent": wave.size}
-        )
-        waves.append({**size, "gates": {**gates, "soak_s": wave.soak_s, "approval": wave.approval}})
-    return {
-        "name": form.name,
-        "change": change,
-        "selector": form.selector,
-        "waves": waves,
-        "first": [name.strip() for name in form.first.split(",") if name.strip()],
-        "on_failure": "roll-back" if form.back else "pause",
-        "dynamic": form.dynamic,
-    }
+REST = '{"time_zone": "Europe/Paris", "windows": [{"days": ["sat"], "start": "02:00", "end": "05:00"}], "pace": {"concurrent": 20}}'
 
 
 @register.page("/rollout-draft", "New rollout")
@@ -188,6 +117,10 @@ class Draft:
                 figure.on_value_change(lambda e: self._set("figure", e.value or ""))
                 self._number("Worse by at most this ratio", "ratio")
             self._check("When a gate fails, everybody who was told goes back (else it pauses)", "back")
+            with tag("details"):
+                text("Windows, pace, patience", name="summary")
+                rest = ui.textarea("The rest of the plan (JSON)", placeholder=REST)
+                rest.on_value_change(lambda e: self._set("rest", e.value or ""))
 
     # --- fields ---------------------------------------------------------------------------------------------------
 
@@ -312,7 +245,7 @@ class Draft:
         except ApiProblem as e:
             self._say(e.problems or [{"path": "", "message": str(e)}], None)
         except ValueError as e:
-            self._say([{"path": "change", "message": f"no JSON object: {e}"}], None)
+            self._say([{"path": "", "message": str(e)}], None)
 
     def _say(self, problems: list[Any], preview: Mapping[str, Any] | None) -> None:
         self._told.clear()
@@ -341,6 +274,6 @@ class Draft:
         try:
             plan = plan_of(self.form)
         except ValueError as e:
-            raise ApiProblem(422, "Not yet", f"The further change is no JSON object: {e}") from e
+            raise ApiProblem(422, "Not yet", str(e)) from e
         made = await self._seat.api.change("POST", "/rollouts", plan)
         ui.navigate.to(self._seat.href(f"/rollouts/{made['name']}"))

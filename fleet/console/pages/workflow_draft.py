@@ -259,6 +259,8 @@ class Draft:
                 content = self._editor.content.encode()
                 made = await self._seat.api.send("/workflows", content, name=(name.value or "").strip())
                 dialog.close()
+                if not made["signed"]:
+                    problem.done("It waits for an offline key before devices may have it")
                 reference = f"{made['name']}@{made['version']}"
                 ui.navigate.to(
                     self._seat.href(f"/rollout-draft?workflow={reference}")
