@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from fleet.client import pack
@@ -28,6 +29,7 @@ COUNTING = ROOT / "examples" / "workflows" / "line_count.json"
 UPDATE = {"shadow_s": 0, "probation_s": 2, "gates": {"min_frames": 60}}
 SLOW_MS = 180_000
 DEVICES = ("door-1", "door-2")
+PHOTOGRAPHS = ("console-drawing", "console-trial")
 
 
 def shot(screen: Screen, name: str, *, full: bool = False) -> None:
@@ -37,7 +39,14 @@ def shot(screen: Screen, name: str, *, full: bool = False) -> None:
         if full:
             screen.page.evaluate("window.scrollTo(0, 0)")
         screen.page.wait_for_timeout(700)
-        screen.page.screenshot(path=Path(folder) / f"{name}.png", full_page=full)
+        file = Path(folder) / f"{name}.png"
+        screen.page.screenshot(path=file, full_page=full)
+        with Image.open(file) as image:
+            if name in PHOTOGRAPHS:
+                image.convert("RGB").save(file.with_suffix(".webp"), quality=80)
+                file.unlink()
+            else:
+                image.convert("RGB").quantize(128).save(file, optimize=True)
 
 
 @pytest.fixture

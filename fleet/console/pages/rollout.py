@@ -19,7 +19,7 @@ from fleet.console.parts.tags import Tag, tag, text
 from fleet.console.seat import Role, Seat
 
 DEVICES = (
-    Column("device", "Device"),
+    Column("device", "Device", "tight"),
     Column("status", "Status", "tight"),
     Column("why", "Why"),
     Column("attempts", "Attempts", "number"),
