@@ -17,7 +17,7 @@ from agent.config import Limits
 from agent.device import Device
 from agent.errors import AgentError
 from agent.health.nvidia import DRIVER
-from agent.judgement.admission import MIB, Means, Wanted, refusals
+from agent.judgement.admission import MIB, Means, Wanted, fits_beside, refusals
 from agent.store import Fetcher, Store
 from agent.update.ground import Go, Refusal
 from wire.desired import Desired
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MEMORY_RESERVE_BYTES = 64 * MIB
 MANIFEST_S = 15.0
 """Downloads are tried again for ever; the fetching has days for that, and says meanwhile what keeps it."""
+STOPS_FIRST = "the new engines do not fit beside those they replace: these end first, and their cameras are blind meanwhile"
 MODULES = {
     "onnxruntime": "onnxruntime",
     "onnxruntime-cpu": "onnxruntime",
@@ -57,14 +58,22 @@ class LiveAdmission:
 
     async def admit(self, desired: Desired, running: Desired | None) -> Go | Refusal:
         """Manifests are some KB each; one that cannot be had is left to the fetching, which tells of all of them together."""
-        wanted = [each for name in desired.models if (each := await self._wanted(name, desired, running))]
+        wanted = await self._all_wanted(desired, running)
         missing = {model.manifest.digest: model.missing_bytes for model in wanted}
-        total = sum(missing.values())
-        problems = refusals(wanted, total, self._means())
+        total, means = sum(missing.values()), self._means(desired)
+        problems = refusals(wanted, total, means)
         if problems:
             text = "; ".join(map(str, problems))
             return Refusal(problems[0].reason, text, tuple(problem.to_json() for problem in problems))
-        return Go(figures={"to_fetch_bytes": total}) if total else Go()
+        figures = {"to_fetch_bytes": total} if total else {}
+        return Go("" if fits_beside(wanted, means) else STOPS_FIRST, figures)
+
+    async def fits_beside(self, desired: Desired, running: Desired | None) -> bool:
+        """Asked again when everything is there: memory is what it is then."""
+        return fits_beside(await self._all_wanted(desired, running), self._means(desired))
+
+    async def _all_wanted(self, desired: Desired, running: Desired | None) -> list[Wanted]:
+        return [each for name in desired.models if (each := await self._wanted(name, desired, running))]
 
     async def _wanted(self, name: str, desired: Desired, running: Desired | None) -> Wanted | None:
         model = desired.models[name]
@@ -98,15 +107,24 @@ class LiveAdmission:
                 return unit.stats.rss_bytes, _size_of(self._store.model_path(former.digest).rglob("*"))
         return 0, 0
 
-    def _means(self) -> Means:
+    def _means(self, desired: Desired) -> Means:
+        resident = {
+            key: unit.stats.rss_bytes for key, unit in self._device.engines.items() if unit.stats is not None
+        }
+        needed = reconcile.layout(desired).engines
+        freed = sum(size for key, size in resident.items() if key not in needed)
+        available = psutil.virtual_memory().available
+        if bound := self._limits.engines_bytes:
+            available = min(available, bound - sum(resident.values()) + MEMORY_RESERVE_BYTES)
         return Means(
-            psutil.virtual_memory().available,
+            available,
             shutil.disk_usage(self._state_dir).free,
             MEMORY_RESERVE_BYTES,
             self._limits.free_space_bytes,
             engines(),
             self._store.quota_left_bytes(),
             self._capability(),
+            freed if desired.settings.update.stop_then_load else 0,
         )
 
 

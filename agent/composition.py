@@ -327,6 +327,7 @@ def _work(
     network.downloader.trouble = network.vouch.trouble = updater.trouble
     twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version(), lambda: release)
     device.on_change = twin.changed
+    messages.out.on_reported_lost = twin.lost
     recorder = Recorder(config.state_dir / "recorder", clock)
     updater.on_outcome = recorder.outcome
     return Work(journal, store, device, ground, releases, contact, updater, recorder, twin, vault)

@@ -31,7 +31,7 @@ MAX_RUN_DIR_BYTES = 80
 @dataclass(frozen=True)
 class Limits:
     """Every limit, with its unit in the name. `restarts`: of one child in `restarts_window_s`; one that ends more often is
-    started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `fetch_max_bytes_s` and `upload_max_bytes_s` 0 are no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
+    started every `flapping_s`. `store_bytes` bounds models and workflows on disk, 0 by free space alone. `engines_bytes` bounds the memory of all engines together, 0 by what the machine has. `fetch_max_bytes_s` and `upload_max_bytes_s` 0 are no limit. Above `stress_*` cameras work on fewer frames; 100 % of the processor is never above."""
 
     outbox_bytes: int = 256 * 1024 * 1024
     clips_bytes: int = 256 * 1024 * 1024
@@ -41,6 +41,7 @@ class Limits:
     settle_s: float = 10.0
     free_space_bytes: int = 256 * 1024 * 1024
     store_bytes: int = 0
+    engines_bytes: int = 0
     fetch_deadline_s: float = 86400.0
     fetch_max_bytes_s: int = 0
     upload_max_bytes_s: int = 0

@@ -28,6 +28,7 @@ from agent.files import write_atomic
 from agent.identity import Identity
 from agent.inventory import read_inventory
 from agent.notify import Notifier
+from agent.refuge import sheltered
 from agent.reload import reload
 from agent.supervise import TICK_S
 from wire.errors import WireError
@@ -61,7 +62,7 @@ class Agent:
         environment: Mapping[str, str],
         launcher: Launcher | None = None,
     ) -> None:
-        self._config = config
+        self._config = config = sheltered(config)
         self._identity = identity
         self._clock = clock
         self._stopped = asyncio.Event()

@@ -164,7 +164,11 @@ class Device:
 
     async def end_idle_engines(self, needed: Layout) -> None:
         """End the engines that this layout does not have."""
-        engines = [self.engines.pop(key) for key in list(self.engines) if key not in needed.engines]
+        await self.end_engines(tuple(key for key in self.engines if key not in needed.engines))
+
+    async def end_engines(self, keys: tuple[str, ...]) -> None:
+        """End these engines, whether something uses them or not."""
+        engines = [self.engines.pop(key) for key in keys]
         await self.end(*engines)
         for engine in engines:
             engine.socket.unlink(missing_ok=True)

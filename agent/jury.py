@@ -91,6 +91,10 @@ class DeviceJury:
         self._begin(desired.revision, changed, former, baselines, self._now())
         self._save(baselines)
 
+    def forgive(self) -> None:
+        """The baseline stays: it is of the time before."""
+        self._plain.forgive()
+
     def judge(self, desired: Desired, elapsed_s: float) -> Go | Wait | Refusal:
         if self._revision != desired.revision:
             self._resume(desired)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from agent.clock import Clock
@@ -42,6 +43,8 @@ class Outgoing:
         self._stamp = stamp
         self._clock = clock
         self._version = agent_version
+        self.on_reported_lost: Callable[[], None] = lambda: None
+        """The state that was to be told could not be kept."""
 
     def event(self, event: local.Event) -> asyncio.Future[bool]:
         """Keep an event under its own id, so that a repeat is no double.
@@ -95,7 +98,14 @@ class Outgoing:
     def _report(self, reported: Reported) -> None:
         latest = PHASES_KEPT if self.connected else 1
         data = finite(reported.to_json())
-        self._add(Kind.STATE, self._topics.reported, data, retain=True, keep_latest=latest)
+        self._add(
+            Kind.STATE,
+            self._topics.reported,
+            data,
+            retain=True,
+            keep_latest=latest,
+            lost=self.on_reported_lost,
+        )
 
     def _add(
         self,
@@ -107,6 +117,7 @@ class Outgoing:
         rid: str | None = None,
         retain: bool = False,
         keep_latest: int | None = None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         envelope = self._stamp.envelope(data, rid=rid)
         until_wall = self._clock.wall() + until_s if until_s else None
@@ -123,8 +134,9 @@ class Outgoing:
             )
         except AgentError as e:
             log.error("message is lost", extra={"topic": topic, "cause": str(e)})
+            lost()
             return
-        commit.add_done_callback(_log_loss)
+        commit.add_done_callback(lambda commit: _look_for_loss(commit, lost))
 
 
 def _shortened(reported: Reported) -> Reported:
@@ -143,6 +155,7 @@ def _quiet(objects: dict[str, ObjectState]) -> dict[str, ObjectState]:
     return {name: state.model_copy(update={"message": None}) for name, state in objects.items()}
 
 
-def _log_loss(commit: asyncio.Future[bool]) -> None:
+def _look_for_loss(commit: asyncio.Future[bool], lost: Callable[[], None]) -> None:
     if not commit.cancelled() and (error := commit.exception()) is not None:
         log.error("message is lost", extra={"cause": str(error)})
+        lost()

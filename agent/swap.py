@@ -30,7 +30,9 @@ FIGURES_S = 5.0
 class Candidates:
     """`prepare`, then `abandon`; or `switch` and, where `current` could be written, `settle`, otherwise `go_back` and `abandon`."""
 
-    def __init__(self, device: Device, plan: Plan, revision: int) -> None:
+    def __init__(self, device: Device, plan: Plan, revision: int, *, beside: bool = True) -> None:
+        """`beside`: the new engines run beside those they replace, at their expense."""
+        self._beside = beside
         self._device = device
         self._plan = plan
         self._revision = revision
@@ -64,7 +66,7 @@ class Candidates:
         for spec in self._plan.engine_starts:
             unit = self._engines[spec.key] = self._device.start_engine(spec)
             # With nothing that serves there is nothing to spare.
-            if self._device.pipelines:
+            if self._device.pipelines and self._beside:
                 unit.hold_back()
         await _all(
             [unit.until_up() for unit in self._engines.values()],

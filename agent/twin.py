@@ -16,6 +16,7 @@ from wire.reasons import Reason
 from wire.redact import redact
 from wire.reported import ObjectState, Reported
 
+RETRY_S = 5.0
 QUIET_S = 1.0
 
 
@@ -52,6 +53,11 @@ class Twin:
     def changed(self) -> None:
         """Something has changed; the next tick tells it."""
         self._dirty = True
+
+    def lost(self) -> None:
+        """What was told last could not be kept: it is told again."""
+        self._last, self._dirty = None, True
+        self._next_mono = self._clock.mono() + RETRY_S
 
     def tick(self, at_mono: float) -> None:
         if self._dirty and at_mono >= self._next_mono:

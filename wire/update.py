@@ -30,7 +30,8 @@ class Update(Doc):
     before the revision is committed; without a verdict by `probation_deadline_s` the device goes back. `starts` in probation without a
     commit do so too. `contact_s`: so long a change of the connection may leave the control plane unreached before it is taken back.
     `shadow_s`: so long at most a new model is compared with the one at work before it serves, on at most `shadow_frames` pictures of
-    each camera; 0 leaves that out. `gates`: the limits it is judged by afterwards.
+    each camera; 0 leaves that out. `stop_then_load`: where the new engines do not fit in memory beside those they replace, these are
+    ended first, and the cameras are blind meanwhile; otherwise such a revision is refused. `gates`: the limits it is judged by afterwards.
     """
 
     windows: tuple[Window, ...] = ()
@@ -45,4 +46,5 @@ class Update(Doc):
     contact_s: float = Field(default=120.0, ge=1.0, le=86400.0)
     shadow_s: float = Field(default=10.0, ge=0.0, le=86400.0)
     shadow_frames: int = Field(default=30, ge=1, le=1_000_000)
+    stop_then_load: bool = True
     gates: Gates = Gates()

@@ -20,7 +20,8 @@ GPU_ENGINES = frozenset({"tensorrt", "tensorrt-rtx", "onnxruntime-cuda"})
 
 @dataclass(frozen=True)
 class Means:
-    """What the device has. `quota_left_bytes`: what the store may grow by, None without a quota. `engines`: those whose library is there. `compute_capability` of its best GPU, None without one."""
+    """What the device has. `quota_left_bytes`: what the store may grow by, None without a quota. `engines`: those whose library is there. `compute_capability` of its best GPU, None without one. `freed_bytes`: what the engines hold that the revision does not need any more, where
+    they may be ended before the new ones are loaded."""
 
     memory_available_bytes: int
     disk_free_bytes: int
@@ -29,6 +30,7 @@ class Means:
     engines: frozenset[str]
     quota_left_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
+    freed_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,25 @@ def _quota(missing_bytes: int, means: Means) -> Iterator[Problem]:
         )
 
 
+def fits_beside(wanted: Sequence[Wanted], means: Means) -> bool:
+    """Whether the new engines have room beside all that run."""
+    return sum(map(memory_of, wanted)) <= _room_bytes(means)
+
+
+def _room_bytes(means: Means) -> int:
+    return means.memory_available_bytes - means.memory_reserve_bytes
+
+
 def _memory(wanted: Sequence[Wanted], means: Means) -> Iterator[Problem]:
-    room = means.memory_available_bytes - means.memory_reserve_bytes
+    room = _room_bytes(means)
     needed = {model.name: memory_of(model) for model in wanted}
-    if sum(needed.values()) > room:
+    if sum(needed.values()) > room + means.freed_bytes:
         told = ", ".join(f"{name} {_mib(size)}" for name, size in needed.items())
+        beside = "beside what runs" if not means.freed_bytes else "even without those they replace"
         yield Problem(
             "models",
             Reason.OUT_OF_MEMORY,
-            f"beside what runs {told} are needed; {_mib(max(0, room))} are available beyond the reserve of {_mib(means.memory_reserve_bytes)}",
+            f"{beside} {told} are needed; {_mib(max(0, room + means.freed_bytes))} are available beyond the reserve of {_mib(means.memory_reserve_bytes)}",
             remedy="use a smaller model, or remove another one first",
         )
 

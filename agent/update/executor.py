@@ -267,6 +267,10 @@ class Executor:
     # --- the switch and after -----------------------------------------------------------------------------------------
 
     async def _swap(self, document: Document) -> Answer:
+        try:
+            self._journal.aim(document.revision)
+        except OSError as e:
+            return _refused(Reason.SWITCH_FAILED, f"`current` cannot be written: {e}")
         answer = await self._ground.swap(document)
         if isinstance(answer, Refusal):
             return answer

@@ -25,6 +25,9 @@ class Admission(Protocol):
     async def admit(self, desired: Desired, running: Desired | None) -> Go | Refusal:
         """Whether it fits on this device, before its weights are fetched."""
 
+    async def fits_beside(self, desired: Desired, running: Desired | None) -> bool:
+        """Whether its new engines have room beside those that run; everything of it is there."""
+
 
 class Shadow(Protocol):
     def wanted(self, desired: Desired) -> bool:
@@ -40,6 +43,9 @@ class Jury(Protocol):
     def before(self, desired: Desired, running: Desired | None) -> None:
         """The switch is next: what holds now is the baseline."""
 
+    def forgive(self) -> None:
+        """What went wrong since `before` was on purpose: engines were ended before others were loaded."""
+
     def judge(self, desired: Desired, elapsed_s: float) -> Go | Wait | Refusal:
         """A look at what runs, `elapsed_s` after the begin of the probation in this process."""
 
@@ -49,6 +55,9 @@ class Jury(Protocol):
 class NoAdmission:
     async def admit(self, desired: Desired, running: Desired | None) -> Go | Refusal:
         return Go()
+
+    async def fits_beside(self, desired: Desired, running: Desired | None) -> bool:
+        return True
 
 
 class NoShadow:
@@ -78,6 +87,9 @@ class PlainJury:
         self._engine_restarts: dict[str, int] = {}
 
     def before(self, desired: Desired, running: Desired | None) -> None:
+        self.forgive()
+
+    def forgive(self) -> None:
         self._before = {name: _books(unit) for name, unit in self._device.pipelines.items()}
         self._engine_restarts = {key: unit.keeper.restarts for key, unit in self._device.engines.items()}
 

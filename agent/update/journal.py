@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.files import DISK, Disk, link_atomic, make_directories, sweep, write_atomic
+from agent.files import DISK, Disk, make_directories, sweep, write_atomic
 from agent.update import mending
+from agent.update.current import Current
 from wire.phase import TERMINAL, Phase
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 KEPT_COMMITTED = 2
 REMEMBERED = 200
 """Revisions whose outcome is remembered; the highest is always among them."""
-CURRENT = "current"
-BACK = "former"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS revisions (
@@ -115,6 +114,7 @@ class Journal:
     def __init__(self, state_dir: Path, disk: Disk = DISK, *, connect: Connect = connect) -> None:
         self._dir = state_dir
         self._disk = disk
+        self._current = Current(state_dir, disk)
         self._revisions = state_dir / "revisions"
         make_directories(self._revisions, disk=disk)
         self._file = state_dir / "journal.db"
@@ -170,23 +170,15 @@ class Journal:
 
     def current(self) -> Document | None:
         """The document that runs; None before the first. Where it cannot be read, the newest committed one that can."""
-        if (found := self._read(self._dir / CURRENT)) is not None:
+        if (found := self._read(self._current.path)) is not None:
             return found
-        if not os.path.lexists(self._dir / CURRENT):
+        if not os.path.lexists(self._current.path):
             return None
         return self.former(0)
 
     def points_to(self) -> int:
         """The revision that `current` names; 0 where it names none."""
-        return self._names(CURRENT)
-
-    def _names(self, link: str) -> int:
-        try:
-            name = os.readlink(self._dir / link)
-        except OSError:
-            return 0
-        stem = Path(name).stem
-        return int(stem) if stem.isdigit() else 0
+        return self._current.names()
 
     def former(self, revision: int) -> Document | None:
         """The newest committed document that is not this one: what is gone back to."""
@@ -209,6 +201,7 @@ class Journal:
         for path in self._revisions.glob("*.json"):
             if path.stem.isdigit() and int(path.stem) not in needed:
                 self._disk.remove(path)
+        self._current.forget()
         oldest = f"SELECT revision FROM revisions ORDER BY revision DESC LIMIT -1 OFFSET {REMEMBERED}"
         self._execute(f"DELETE FROM revisions WHERE revision IN ({oldest})")
         self._execute(
@@ -301,30 +294,26 @@ class Journal:
 
     # --- what runs ----------------------------------------------------------------------------------------------------
 
-    def point(self, revision: int) -> None:
-        """Have `current` name this revision: one rename, durable when this returns. The way back is a rename of a link that is
-        there already: it needs no room on the disk.
+    def aim(self, revision: int) -> None:
+        """Make ready what `point` needs: to this revision, and back.
 
         :raises OSError: no room
         """
-        before = self.points_to()
-        if before == revision:
-            return
-        if self._names(BACK) == revision:
-            self._disk.replace(self._dir / BACK, self._dir / CURRENT)
-            self._disk.sync_directory(self._dir)
-            return
-        if before:
-            link_atomic(self._dir / BACK, f"revisions/{before}.json", disk=self._disk)
-        link_atomic(self._dir / CURRENT, f"revisions/{revision}.json", disk=self._disk)
+        self._current.aim(revision)
+
+    def point(self, revision: int) -> None:
+        """Have `current` name this revision: one rename, durable when this returns.
+
+        :raises OSError: the disk fails; no room, where nobody has aimed
+        """
+        self._current.point(revision)
 
     def point_nowhere(self) -> None:
         """Nothing has been committed yet.
 
         :raises OSError: the disk fails
         """
-        self._disk.remove(self._dir / CURRENT)
-        self._disk.sync_directory(self._dir)
+        self._current.point_nowhere()
 
     def commit(self, revision: int, at_wall: float) -> None:
         """The end of a good update: it is one of the committed revisions, in one transaction.

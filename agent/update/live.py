@@ -18,7 +18,8 @@ from agent.config import Limits
 from agent.device import Device
 from agent.errors import AgentError, UpdateRefused
 from agent.reach import Reaching
-from agent.reconcile import Layout
+from agent.reconcile import Layout, Plan
+from agent.stop_then_load import StopThenLoad
 from agent.store import Fetcher, Store
 from agent.swap import Candidates
 from agent.update.contact import Contact, Touch, touched
@@ -139,7 +140,7 @@ class LiveGround:
         await self._end_reserve()
         self._device.take_secrets(desired)
         plan = reconcile.plan(self._device.layout, reconcile.layout(desired))
-        self._candidates = Candidates(self._device, plan, desired.revision)
+        self._candidates = await self._made_candidates(plan, desired)
         await self._candidates.prepare(desired.settings.prepare_deadline_s)
         if desired.agent is not None:
             await self._releases.prepare(desired.agent, self._fetcher)
@@ -150,6 +151,8 @@ class LiveGround:
 
     async def shadow(self, document: Document) -> Go | Skip | Refusal:
         assert self._candidates is not None
+        if isinstance(self._candidates, StopThenLoad):
+            return Skip("the new engines do not fit in memory beside those that serve")
         return await self._gates.shadow.compare(opened(document), self._candidates)
 
     async def swap(self, document: Document) -> Go | Refusal:
@@ -162,7 +165,12 @@ class LiveGround:
         self._gates.jury.before(desired, self.running)
         self.swaps = await self._candidates.switch(self._limits.switch_deadline_s)
         self._reach(desired)
-        return Go(figures={"swaps": [figures.to_json() for figures in self.swaps]})
+        figures: dict[str, Any] = {"swaps": [figures.to_json() for figures in self.swaps]}
+        if not isinstance(self._candidates, StopThenLoad):
+            return Go(figures=figures)
+        gap_s = self._candidates.gap_s
+        words = f"both engines do not fit in memory: without an engine for {gap_s:.1f} s"
+        return Go(words, {**figures, "stop_then_load": {"gap_s": gap_s}})
 
     async def settle(self, document: Document) -> None:
         assert self._candidates is not None
@@ -216,6 +224,13 @@ class LiveGround:
         self._releases.tidy()
         await self._end_reserve()
         self._store.collect({digest for one in kept for digest in one.digests})
+
+    async def _made_candidates(self, plan: Plan, desired: Desired) -> Candidates:
+        """Beside what serves; where that has no room, and something ends that makes some, in its place."""
+        asked = desired.settings.update.stop_then_load and plan.engine_starts and plan.engine_stops
+        if not asked or await self._gates.admission.fits_beside(desired, self.running):
+            return Candidates(self._device, plan, desired.revision)
+        return StopThenLoad(self._device, plan, desired.revision, self._gates.jury.forgive)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

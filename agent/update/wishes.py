@@ -60,7 +60,8 @@ def deadline_s(phase: Phase, own: Deadlines, document: Mapping[str, Any]) -> flo
         # The phase ends by itself at the document's deadline; the margin is for saying what was not ready.
         Phase.PREPARE: prepare_s + asked.lock_deferral_s + own.step_s,
         Phase.SHADOW: asked.shadow_deadline_s,
-        Phase.SWAPPING: own.swap_s,
+        # Engines that do not fit beside the others are loaded here; the switch itself has its own deadline.
+        Phase.SWAPPING: own.swap_s + prepare_s,
         Phase.PROBATION: asked.probation_deadline_s,
         Phase.ROLLING_BACK: own.back_s,
     }.get(phase, own.step_s)

@@ -95,6 +95,7 @@ class PipelineLoop:
         self._watch = CameraWatch(start.camera, reader, self._ledger, link)
         self._hung = False
         self._last_result_frame = -1
+        self._without_then = 0
         self._steps = StepBook(time.monotonic())
         self._sight = SightBook()
         self._step_errors: dict[str, int] = {}
@@ -198,7 +199,7 @@ class PipelineLoop:
         if done.active is self._active:
             self._look(done, outcome, done_mono)
         self._note_swap(done, done_mono)
-        self._last_result_frame = done.frame.seq
+        self._last_result_frame, self._without_then = done.frame.seq, self._without_result()
         raw = outcome.outputs[0] if outcome.outputs else {}
         active = done.active
         self._chores.see(Seen(done.frame, raw, outcome.predictions, active.faces, active.origin))
@@ -288,9 +289,8 @@ class PipelineLoop:
         return not self._link.closed
 
     def _new_record(self, ticket: str) -> SwapRecord:
-        return SwapRecord(
-            ticket, self._last_result_frame, self._ledger.last_result_mono, self._without_result()
-        )
+        """Frames count from the last result on: what was ended to make room for the new binding is part of the swap's gap."""
+        return SwapRecord(ticket, self._last_result_frame, self._ledger.last_result_mono, self._without_then)
 
     def _commit(self, ticket: str) -> None:
         active = self._candidate.take(ticket)

@@ -9,7 +9,7 @@ class SwapRecord:
     """Watches the results from the moment a binding is being prepared until the first one it made."""
 
     def __init__(self, ticket: str, results_frame: int, last_result_mono: float, without_result: int) -> None:
-        """`results_frame` is the last frame with a result, `without_result` the frames so far that ended without one."""
+        """`results_frame` is the last frame with a result, `without_result` the frames that had ended without one by then."""
         self._ticket = ticket
         self._last_frame = results_frame
         self._last_mono = last_result_mono

@@ -109,6 +109,7 @@ class DeviceStand:
         gate: str = "",
         lost: int = 0,
         pause_s: float = 3.0,
+        rollback_s: float = ROLLBACK_BUDGET_S,
         timeout_s: float = 90.0,
     ) -> dict[str, Any]:
         """How the newest push ended: what the control plane was told, what runs, and the frames meanwhile; the reported state."""
@@ -122,7 +123,7 @@ class DeviceStand:
             told = reported["update"]["phases"]["probation"]
             assert told["gate"] == gate, reported
         if phase == "ROLLED_BACK":
-            assert self.rollback_s() < ROLLBACK_BUDGET_S
+            assert self.rollback_s() < rollback_s
         assert self.on_disk() == self.running
         self.goes_on()
         account = self.account()

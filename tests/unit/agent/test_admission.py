@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.judgement.admission import ENGINE_BYTES, MIB, Means, Wanted, memory_of, refusals
+from agent.judgement.admission import ENGINE_BYTES, MIB, Means, Wanted, fits_beside, memory_of, refusals
 from wire import manifest
 from wire.manifest import FileEntry, Manifest, Needs
 from wire.reasons import Reason
@@ -94,3 +94,15 @@ def test_a_package_that_declares_nothing_keeps_its_digest() -> None:
     declared = needing(memory_bytes=MIB).manifest
     assert declared.digest != PLAIN.digest
     assert manifest.decode(declared.encode()) == declared
+
+
+def test_what_fits_only_without_the_engines_it_replaces_is_taken_and_told_apart() -> None:
+    big = needing(memory_bytes=950 * MIB)
+    freeing = replace(MEANS, freed_bytes=100 * MIB)
+    assert found(big, freeing) == []
+    assert not fits_beside([big], freeing)
+    assert fits_beside([needing(memory_bytes=900 * MIB)], MEANS)
+    ((reason, message),) = found(needing(memory_bytes=1100 * MIB), freeing)
+    assert reason is Reason.OUT_OF_MEMORY
+    assert "even without those they replace" in message
+    assert "1036 MiB are available" in message

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from agent.files import SystemDisk
 from agent.update.journal import Document, Journal, Outcome
 from wire.phase import Phase
 
@@ -120,3 +122,27 @@ def test_a_journal_that_cannot_be_read_is_a_fault_of_the_disk(tmp_path: Path) ->
     journal.close()
     with pytest.raises(OSError, match="journal"):
         journal.highest()
+
+
+def test_once_aimed_the_switch_and_the_way_back_are_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a disk without room for another name takes them too."""
+    disk = SystemDisk()
+    journal = Journal(tmp_path, disk)
+    for revision in (1, 2):
+        journal.accept(Document(revision, json.dumps({"revision": revision}).encode()), 1.0)
+    journal.point(1)
+    journal.aim(2)
+
+    def no_room(link: Path, target: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "symlink", no_room)
+    journal.point(2)
+    assert journal.points_to() == 2
+    journal.point(1)
+    assert journal.points_to() == 1
+    with pytest.raises(OSError, match="No space"):
+        journal.point(2)
+    journal.close()
