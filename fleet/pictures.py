@@ -102,6 +102,17 @@ class Pictures(Shelf[PictureRow]):
         self.record([row], actor, "picture.watch")
         return row
 
+    async def remove(self, device: str, key: str, actor: str) -> None:
+        """Remove a picture for good, which is recorded; an event that names it stays.
+
+        :raises NotFound: there is none (any more)
+        """
+        row = await asyncio.to_thread(self.find, device, key)
+        if row is None:
+            raise NotFound("picture", key[:40])
+        await asyncio.to_thread(self.record, [row], actor, "picture.remove")
+        await self.forget([row])
+
     def record(self, rows: Sequence[PictureRow], actor: str, action: str) -> None:
         """Write down that somebody has these."""
         at = self._clock.wall()

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from fleet import shapes
 from fleet.api import paging, parts, views
-from fleet.api.context import Anybody, AskingDevice, DeviceName, DeviceViewer, PlaneDep
+from fleet.api.context import Anybody, AskingDevice, DeviceName, DeviceOperator, DeviceViewer, PlaneDep
 from fleet.api.description import DEVICE, file_of
 from fleet.api.events import Meant
 from fleet.api.route import Route
@@ -108,3 +108,12 @@ async def picture(
     return StreamingResponse(
         plane.objects.stream(row.digest, 0, row.size_bytes), 200, headers, media_type=row.media_type
     )
+
+
+@router.delete("/devices/{device}/pictures/{picture}", status_code=204)
+async def remove_picture(
+    device: DeviceName, picture: PictureId, plane: PlaneDep, who: DeviceOperator
+) -> Response:
+    """Remove a picture for good; who has done so is recorded."""
+    await plane.pictures.remove(device, picture, who.actor)
+    return Response(status_code=204)

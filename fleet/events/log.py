@@ -25,6 +25,8 @@ from wire.problem import Problem
 
 BATCH_ROWS = 1000
 MOST_EXAMINED = 50_000
+MOST_READ = 5_000
+"""Of these, so many bodies are read at most: a condition on a field wants all of them."""
 CLOCK_AHEAD_S = 3600.0
 """By how much a device's clock may be ahead of ours, and its events are still found by time."""
 SETTLED_S = 2.0
@@ -121,13 +123,14 @@ def _light(wanted: Filter) -> Any:
 
 def _scan(session: Session, query: Any, wanted: Filter, row: int, limit: int, *, forward: bool) -> Found:
     rows: list[EventRow] = []
-    examined = 0
-    while examined < MOST_EXAMINED:
+    examined = read = 0
+    while examined < MOST_EXAMINED and read < MOST_READ:
         beyond = EventRow.row > row if forward else EventRow.row < row
         batch = session.execute(query.where(beyond).limit(BATCH_ROWS)).all()
         examined += len(batch)
         over = not forward and bool(batch) and _too_old(wanted, batch[-1])
         candidates = [light.row for light in batch if wanted.may_match(light)]
+        read += len(candidates)
         for start in range(0, len(candidates), limit):
             for found in _bodies(session, wanted, candidates[start : start + limit]):
                 rows.append(found)

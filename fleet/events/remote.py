@@ -96,6 +96,10 @@ class RemoteEvents:
         """The bytes of a picture; that it was looked at is recorded."""
         return b"".join(self._streamed(f"/devices/{device}/pictures/{picture}"))
 
+    def remove_picture(self, device: str, picture: str) -> None:
+        """Remove a picture for good."""
+        self._call("DELETE", f"/devices/{device}/pictures/{picture}")
+
     def data_set(self, conditions: Conditions, **options: Any) -> Iterator[bytes]:
         """Pictures as a COCO data set, a tar; `source`, `most`."""
         return self._streamed("/pictures/export", params=_asked({**conditions, **options}), timeout=SILENT_S)

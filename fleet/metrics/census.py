@@ -66,7 +66,7 @@ class Groups:
 
 
 def take(database: Database, label: str, at_wall: float) -> Census:
-    """Count everything. Takes about 30 µs a device and camera, in pieces."""
+    """Count everything, in pieces. Takes about 80 µs of processor a device of four cameras."""
     begun_mono = time.monotonic()
     census, groups = Census(), Groups(label)
     with database.read() as session:

@@ -24,7 +24,7 @@ from fleet.metrics.census import Census
 from fleet.metrics.requests import Requests
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CENSUS_S = 20.0
+CENSUS_S = 25.0
 HOOKS = {
     "delivered": "Events that a receiver has taken.",
     "refused": "Events that a receiver does not take.",

@@ -129,6 +129,35 @@ def test_the_oldest_give_way_and_no_bytes_of_anything_else_go(stand: Stand) -> N
         assert client.fleet_events.picture("e5", kept["id"]) == jpeg(11)
 
 
+def test_a_picture_is_shown_and_removed_by_command(stand: Stand, tmp_path: Path) -> None:
+    identity, key = stand.enrol("e7"), uuid.uuid4().hex
+    assert put(stand, identity, key, sample(31)).status_code == 204
+    before = stand.object_keys()
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "outrider", "fleet", "event", *arguments]
+        command += ["--url", stand.url, "--token", stand.admin_token]
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path
+        ).stdout
+
+    listed = run("pictures", "--device", "e7")
+    assert key in listed
+    assert "1 cat" in listed
+    run("picture", "e7", key)
+    assert (tmp_path / f"{key}.jpg").read_bytes() == jpeg(31)
+    with stand.client() as client:
+        reader = client.create_api_token("looks", "viewer")["token"]
+        path = f"/api/v1/devices/e7/pictures/{key}"
+        assert (
+            httpx.delete(stand.url + path, headers={"Authorization": f"Bearer {reader}"}).status_code == 403
+        )
+        run("picture", "e7", key, "--remove")
+        assert list(client.fleet_events.pictures({"device": "e7"})) == []
+        assert [row["subject"] for row in client.audit(action="picture.remove")] == [f"e7/gate/{key}"]
+    assert len(stand.object_keys()) == len(before) - 1
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_pictures_are_taken_away_as_a_coco_data_set(stand: Stand, tmp_path: Path) -> None:
     from pycocotools.coco import COCO

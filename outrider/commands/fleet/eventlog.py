@@ -8,6 +8,7 @@ import json
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from outrider.commands.fleet.access import Commands, group, remote
 from outrider.commands.fleet.events import event_line
+from outrider.commands.fleet.output import dated, show
 
 if TYPE_CHECKING:
     from fleet.client import Client
@@ -34,6 +36,17 @@ def configure(commands: Commands) -> None:
     listed.add_argument("--limit", type=int, default=20, help="0 is all")
     watched = remote(nouns, "watch", "events as they come, until Ctrl-C", _watch)
     _conditions(watched, times=False)
+    pictures = remote(nouns, "pictures", "pictures that devices have sent, the newest last", _pictures)
+    _conditions(pictures)
+    pictures.add_argument(
+        "--source", choices=["event", "sample"], help="came with an event, or for re-training"
+    )
+    pictures.add_argument("--limit", type=int, default=20, help="0 is all")
+    picture = remote(nouns, "picture", "one of them into a file", _picture)
+    picture.add_argument("device")
+    picture.add_argument("picture", help="its id; an event names its own as picture.id")
+    picture.add_argument("--out", type=Path, metavar="FILE", help="instead of PICTURE.jpg")
+    picture.add_argument("--remove", action="store_true", help="remove it for good instead")
     taken = remote(nouns, "export", "every event of a filter, into files", _export)
     _conditions(taken)
     taken.add_argument(
@@ -107,6 +120,39 @@ def _watch(args: argparse.Namespace, client: Client) -> int:
 
 def _print(args: argparse.Namespace, event: EventView) -> None:
     print(json.dumps(event) if args.json else f"{event['device']} {event_line(event)}", flush=True)
+
+
+def _pictures(args: argparse.Namespace, client: Client) -> int:
+    rows = list(client.fleet_events.pictures(conditions(args), args.source, args.limit or None))[::-1]
+    shown = [
+        {
+            **dated(row, "taken_wall"),
+            "why": row["about"].get("why", ""),
+            "found": Counter(label["name"] for label in row["about"].get("labels", ())).most_common(3),
+        }
+        for row in rows
+    ]
+    for row in shown:
+        row["found"] = ", ".join(f"{count} {name}" for name, count in row["found"])
+    columns = {
+        "id": "PICTURE",
+        "device": "DEVICE",
+        "camera": "CAMERA",
+        "taken_wall": "TAKEN",
+        "why": "WHY",
+        "found": "FOUND",
+    }
+    return show(args, rows, shown, columns)
+
+
+def _picture(args: argparse.Namespace, client: Client) -> int:
+    if args.remove:
+        client.fleet_events.remove_picture(args.device, args.picture)
+        return 0
+    out = args.out or Path(f"{args.picture}.jpg")
+    out.write_bytes(client.fleet_events.picture(args.device, args.picture))
+    print(out)
+    return 0
 
 
 def _export(args: argparse.Namespace, client: Client) -> int:

@@ -404,6 +404,20 @@ def test_an_update_is_cancelled_before_its_switch_and_not_after(tmp_path: Path) 
     driven(work, tmp_path, fetch=lambda: asyncio.Event().wait())
 
 
+def test_it_is_told_when_each_phase_of_the_newest_update_began(tmp_path: Path) -> None:
+    async def work(subject: Updater, _ground: Ground, _journal: Journal) -> None:
+        for revision in (1, 2):
+            subject.offer(desired(revision))
+            await settled(subject)
+        began = subject.status.report.began
+        assert [*began] == [
+            "offered", "verified", "fetching", "staged", "prepare", "swapping", "probation", "committed",
+        ]  # fmt: skip
+        assert sorted(began.values()) == [*began.values()]
+
+    driven(work, tmp_path)
+
+
 def test_what_waited_behind_a_probation_is_taken_up_after_a_restart_too(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for revision, phase in ((1, Phase.PROBATION), (2, Phase.OFFERED), (3, Phase.OFFERED)):
