@@ -22,7 +22,7 @@ from runtime.model.shrink import Shrink, append
 from runtime.model.spec import InputSpec, ModelSpec
 from wire.reasons import Reason
 
-VERSION = 6
+VERSION = 7
 """Part of the key: raise it when the fused graph changes."""
 FEED = "outrider_image"
 """The name of the fused graph's input: (N, …) bytes, or floats 0 to 255, in the model's own layout and colour order."""
@@ -101,6 +101,8 @@ def build(path: Path, spec: InputSpec, form: Form) -> bytes:
         raise refusal(problems, path.name)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
+        if problems := soundness.number_problems(model):
+            raise refusal(problems, path.name)
         _drop_listed_initializers(model)
         make_portable(model)
         if form.precision == "fp16":

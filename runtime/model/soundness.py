@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 
 from runtime.model.package import is_inside
 from runtime.model.spec import InputSpec
@@ -18,6 +20,8 @@ from wire.reasons import Reason
 
 MIN_OPSET = 7
 """Broadcasting as this code relies on it came with opset 7."""
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def problems(path: Path, model: Any) -> list[Problem]:
@@ -44,6 +48,26 @@ def input_problems(model: Any, spec: InputSpec) -> list[Problem]:
                 )
             ]
     return []
+
+
+def number_problems(model: Any) -> list[Problem]:
+    """The weights that hold a NaN, which a run need not show: a layer may swallow it. All values must be in the model."""
+    found = [t.name for t in _tensors(model) if t.data_type in _FLOATS and _has_nan(t)]
+    if not found:
+        return []
+    return [
+        Problem(
+            "weights",
+            Reason.MODEL_NAN,
+            f"{len(found)} tensor(s) hold values that are not numbers, the first being {shown(found[0])}",
+            remedy="export another checkpoint; a training that diverged is the usual cause",
+        )
+    ]
+
+
+def _has_nan(tensor: Any) -> bool:
+    values = onnx.numpy_helper.to_array(tensor)
+    return values.size > 1 and bool(np.isnan(values).any())
 
 
 def opset_of(model: Any) -> int:
@@ -73,6 +97,10 @@ def _opset_problems(model: Any) -> list[Problem]:
 
 def _outside(model: Any) -> Iterator[Any]:
     """Tensors whose values are in another file."""
+    return (t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _tensors(model: Any) -> Iterator[Any]:
     graphs = [model.graph]
     while graphs:
         graph = graphs.pop()
@@ -82,7 +110,7 @@ def _outside(model: Any) -> Iterator[Any]:
                 tensors += [attribute.t] if attribute.HasField("t") else []
                 graphs += [attribute.g] if attribute.HasField("g") else []
                 graphs += attribute.graphs
-        yield from (t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL)
+        yield from tensors
 
 
 def _entries(tensor: Any) -> dict[str, str]:

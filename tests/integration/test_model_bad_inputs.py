@@ -324,8 +324,17 @@ def test_a_graph_that_cannot_serve_does_not_pass_the_check(tmp_path, packed, cha
     assert words in verdict.message
 
 
-def test_weights_that_are_no_numbers_are_found_without_a_golden_image(tmp_path):
-    verdict = refuse(tmp_path, changed(tmp_path, poison))
+def poison_what_is_not_looked_at(model):
+    """A class score of a row without objectness, and so of no candidate."""
+    tensor = weights(model)
+    content = numpy_helper.to_array(tensor).copy()
+    content[0, 0, 4:7] = 0, np.nan, np.nan
+    tensor.CopyFrom(numpy_helper.from_array(content, tensor.name))
+
+
+@pytest.mark.parametrize("change", [poison, poison_what_is_not_looked_at])
+def test_weights_that_are_no_numbers_are_found_without_a_golden_image(tmp_path, change):
+    verdict = refuse(tmp_path, changed(tmp_path, change))
     assert verdict.reason == Reason.MODEL_NAN.value
 
 
