@@ -23,15 +23,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import Connection, Table, func, insert, select, text
 
-from fleet import picture_rows as _pictures  # noqa: F401
-from fleet.access import tables as _people  # noqa: F401
 from fleet.config import Config, DataDir, load
 from fleet.db import Database, check_schema, migrate, schema_of
 from fleet.errors import Misconfigured, Refused, Taken
 from fleet.files import write_atomic
 from fleet.objects import Objects, open_objects
-from fleet.outward import tables as _outward  # noqa: F401 - more tables of the same metadata
-from fleet.tables import Base, StoredObject
+from fleet.schema import Base
+from fleet.tables import StoredObject
 from wire.reasons import Reason
 
 FORMAT = 1

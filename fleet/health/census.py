@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from fleet.clock import Clock
@@ -87,29 +88,32 @@ class Census:
             made = {row.id: _with(days.get(row.id, {}), day, row.health or {}) for row in rows}
             with self._database.write() as session:
                 self._guard(session)
-                for device, newest in made.items():
-                    session.merge(SightDay(device=device, day=day, seen=packed(newest)))
+                _write_days(session, day, made)
                 if drift:
-                    for device, newest in made.items():
-                        self._write_drift(session, device, {**days.get(device, {}), day: newest}, day, at)
+                    whole = {device: {**days.get(device, {}), day: newest} for device, newest in made.items()}
+                    self._write_drift(session, whole, day, at)
             after = rows[-1].id
         self._looked_at = at
 
-    def _write_drift(
-        self, session: Session, device: str, days: Mapping[int, Day], day: int, at: float
-    ) -> None:
-        found = drift_of(days, day - RECENT_DAYS + 1, day - RECENT_DAYS - REFERENCE_DAYS + 1)
-        session.execute(delete(DriftRow).where(DriftRow.device == device))
-        signs = []
-        for camera, drift in sorted(found.items()):
-            session.add(
-                DriftRow(
-                    device=device, camera=camera, at=at, worst=drift.worst or 0.0, figures=figures_of(drift)
+    @staticmethod
+    def _write_drift(session: Session, days: Mapping[str, Mapping[int, Day]], day: int, at: float) -> None:
+        rows, signs = [], {}
+        for device, of_device in days.items():
+            found = drift_of(of_device, day - RECENT_DAYS + 1, day - RECENT_DAYS - REFERENCE_DAYS + 1)
+            shown = []
+            for camera, drift in sorted(found.items()):
+                worst = drift.worst or 0.0
+                figures = figures_of(drift)
+                rows.append(
+                    {"device": device, "camera": camera, "at": at, "worst": worst, "figures": figures}
                 )
-            )
-            if drift.worst is not None and drift.worst >= LARGE[1]:
-                signs.append(Sign("drift-large", camera, drift.worst >= LARGE[0], words_of(drift)))
-        write_signs(session, {(device, "drift"): tuple(signs)}, {device}, at)
+                if worst >= LARGE[1]:
+                    shown.append(Sign("drift-large", camera, worst >= LARGE[0], words_of(drift)))
+            signs[device, "drift"] = tuple(shown)
+        session.execute(delete(DriftRow).where(DriftRow.device.in_(days)))
+        if rows:
+            session.execute(insert(DriftRow), rows)
+        write_signs(session, signs, days.keys(), at)
 
     def drift(self, device: str, recent_days: int, reference_days: int) -> dict[str, Drift]:
         """Camera → how the last days compare with those before."""
@@ -161,6 +165,18 @@ class Census:
         with self._database.write() as session:
             result: Any = session.execute(delete(SightDay).where(SightDay.day < until))
         return int(result.rowcount)
+
+
+def _write_days(session: Session, day: int, made: Mapping[str, Day]) -> None:
+    """In the place of what there is."""
+    make: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = make(SightDay)
+    session.connection().execute(
+        statement.on_conflict_do_update(
+            index_elements=["device", "day"], set_={"seen": statement.excluded.seen}
+        ),
+        [{"device": device, "day": day, "seen": packed(newest)} for device, newest in made.items()],
+    )
 
 
 def _with(days: Mapping[int, Day], day: int, health: Mapping[str, Any]) -> Day:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import create_engine, func, select
 
-from fleet import picture_rows as _pictures  # noqa: F401
-from fleet.access import tables as _people  # noqa: F401 - more tables of the same metadata
-from fleet.alerts import tables as _alerts  # noqa: F401
 from fleet.db import MIGRATION_LOCK
-from fleet.health import tables as _health  # noqa: F401
-from fleet.outward import tables as _outward  # noqa: F401
-from fleet.rollout import tables as _rollouts  # noqa: F401
-from fleet.tables import Base
+from fleet.schema import Base
 
 
 def _run() -> None:
