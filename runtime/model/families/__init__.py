@@ -60,7 +60,7 @@ def get(name: str) -> Family:
     module, _, attribute = target.partition(":")
     try:
         family: Family = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as e:
+    except Exception as e:  # another distribution's code
         raise ModelRefused(
             Reason.FAMILY_UNKNOWN, f"family {name!r} at {target} cannot be imported: {e}; install it again"
         ) from e
@@ -70,16 +70,16 @@ def get(name: str) -> Family:
 def recognise(graph: Graph) -> list[Match]:
     """What the graph may be, in the order of the registry; more than one match is for a person to decide.
 
-    A family of another distribution that cannot be imported is passed over, with a warning.
+    A family of another distribution that fails is passed over, with a warning.
     """
     matches = []
     for name in names():
         try:
             match = get(name).recognise(graph)
-        except ModelRefused as e:
+        except Exception as e:  # another distribution's code; ours are not to fail
             if name in BUILT_IN:
                 raise
-            logger.warning("a family is passed over: %s", e)
+            logger.warning("family %r is passed over: %s: %s", name, type(e).__name__, e)
             continue
         if match is not None:
             matches.append(match)
