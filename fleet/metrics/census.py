@@ -14,7 +14,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from fleet.alerts.tables import AlertRow
 from fleet.db import Database
+from fleet.health.tables import FaultRow
 from fleet.picture_rows import PictureRow
 from fleet.rollout.tables import RolloutRow
 from fleet.tables import ClipRow, Device, EventRow
@@ -43,6 +45,8 @@ class Census:
     hot: Counter[tuple[str]] = field(default_factory=Counter)
     agents: Counter[tuple[str]] = field(default_factory=Counter)
     rollouts: Counter[tuple[str]] = field(default_factory=Counter)
+    open_faults: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
     newest_event: int = 0
     kept_bytes: Counter[tuple[str]] = field(default_factory=Counter)
     kept: Counter[tuple[str]] = field(default_factory=Counter)
@@ -76,6 +80,7 @@ def take(database: Database, label: str, at_wall: float) -> Census:
             select(RolloutRow.phase, func.count()).group_by(RolloutRow.phase)
         ):
             census.rollouts[(phase,)] = count
+        _faults(session, census)
         census.newest_event = int(session.scalar(select(func.max(EventRow.row))) or 0)
         for name, table in (("clip", ClipRow), ("picture", PictureRow)):
             sums: Any = select(func.count(), func.coalesce(func.sum(table.size_bytes), 0))
@@ -136,6 +141,24 @@ def _count_camera(census: Census, group: str, camera: Mapping[str, Any]) -> None
             census.faults[group, str(fault.get("reason", ""))[:64]] += 1
     for cause, blind_s in (camera.get("blind_hour_s") or {}).items():
         census.blind_s[group, str(cause)[:64]] += _number(blind_s)
+
+
+def _faults(session: Session, census: Census) -> None:
+    """Faults that are visible, causes and consequences told apart; alerts that fire. Their site is the label of that name."""
+    sites = Groups("site")
+    cause: Any = FaultRow.root == FaultRow.id
+    found: Any = select(FaultRow.site, FaultRow.code, FaultRow.severity, cause, func.count())
+    for site, code, severity, own, count in session.execute(
+        found.where(FaultRow.cleared_at.is_(None)).group_by(
+            FaultRow.site, FaultRow.code, FaultRow.severity, cause
+        )
+    ):
+        key = (sites.of({"site": site}), code, severity, "cause" if own else "consequence")
+        census.open_faults[key] += count
+    told: Any = AlertRow.acknowledged_at.is_not(None)
+    firing: Any = select(AlertRow.severity, told, func.count()).where(AlertRow.resolved_at.is_(None))
+    for severity, acknowledged, count in session.execute(firing.group_by(AlertRow.severity, told)):
+        census.alerts[severity, "true" if acknowledged else "false"] += count
 
 
 def _number(value: Any) -> Any:

@@ -146,6 +146,9 @@ def _fleet(taken: Census, label: str) -> Iterable[Metric]:
     )
     yield _gauge("results_per_second", "Frames with a result, of all cameras.", taken.results_s.items(), by)
     yield _gauge("outbox_rows", "Messages that wait on devices.", taken.outbox_rows.items(), by)
+    faults = ["site", "code", "severity", "standing"]
+    yield _gauge("faults", "Faults that are visible.", taken.open_faults.items(), faults)
+    yield _gauge("alerts", "Alerts that fire.", taken.alerts.items(), ["severity", "acknowledged"])
     yield _gauge("rollouts", "Rollouts by phase.", taken.rollouts.items(), ["phase"])
     yield _counter("events_numbered", "The number of the newest event.", [((), taken.newest_event)])
     yield _gauge("kept_files", "Clips and pictures.", taken.kept.items(), ["kind"])
