@@ -41,14 +41,15 @@ class Menu:
     role: Role | None = None
 
 
-def page(path: str, title: str, menu: Menu | None = None) -> Callable[[Builder], Builder]:
-    """Register the builder of a page. Its parameters beside `seat` are the path's and the query's, as in FastAPI."""
+def page(path: str, title: str, menu: Menu | None = None, under: str = "") -> Callable[[Builder], Builder]:
+    """Register the builder of a page. Its parameters beside `seat` are the path's and the query's, as in FastAPI. `under` is the page of the
+    navigation to which it belongs, where its path does not say so."""
     if menu is not None:
         frame.add(frame.Entry(path, title, menu.group, menu.order, menu.icon, menu.role))
 
     def registered(build: Builder) -> Builder:
         async def shown(request: Request, **given: Any) -> Response | None:
-            return await _show(request, path, title, build, given)
+            return await _show(request, under or path, title, build, given)
 
         own = inspect.signature(build, eval_str=True)
         asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Request)

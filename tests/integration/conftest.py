@@ -16,7 +16,9 @@ def console_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]
     """One control plane with its console for several files; each test uses names of its own."""
     from tests.integration.console_stand import Console
 
-    made = Console(tmp_path_factory.mktemp("console") / "plane")
+    quick = {"camera-unreachable": {"visible_s": 0, "clear_s": 0}}
+    faults = {"every_s": 0.5, "kinds": quick}
+    made = Console(tmp_path_factory.mktemp("console") / "plane", {"faults": faults})
     yield made
     made.close()
 

@@ -52,7 +52,7 @@ async def overview(seat: Seat) -> None:
         trouble = Faults(seat, limit=10)
     with head:
         tag("div", "grow")
-        text("All faults and alerts", name="a", href=seat.href("/alerts"))
+        text("All faults", name="a", href=seat.href("/faults"))
     with tag("div", "columns"):
         with section("Sites", "by the label site"):
             sites = Rows("Sites", SITES)
@@ -96,7 +96,7 @@ class _Figures:
             for name, tone in PRESENCES.items():
                 self._shown[name] = figure(name, 0, tone, seat.href(f"/devices?presence={name}"))
             for name in SEVERITIES[:2]:
-                self._shown[name] = figure(f"{name} faults", 0, href=seat.href("/alerts"))
+                self._shown[name] = figure(f"{name} faults", 0, href=seat.href(f"/faults?severity={name}"))
 
     def show(self, now: Mapping[str, Any]) -> None:
         self._shown["devices"].text = f"{now['devices']:,}"

@@ -36,14 +36,13 @@ def row(fault: Any) -> Row:
     """One fault."""
     device = fault["device"]
     where = fault["part"] or device or fault["site"]
+    at = ", ".join(filter(None, (device if fault["part"] else "", fault["site"])))
     return Row(
         fault["id"],
         {
             "severity": cells.chip(fault["severity"], TONES.get(fault["severity"], "")),
             "fault": cells.words(fault["text"], (fault["message"] or fault["remedy"]).replace("`", "")),
-            "where": cells.link(where, f"/devices/{device}", fault["site"])
-            if device
-            else cells.words(fault["subject"]),
+            "where": cells.link(where, f"/devices/{device}", at) if device else cells.words(fault["subject"]),
             "since": cells.when(fault["opened_at"]),
             "state": cells.chip("over", "")
             if fault["cleared_at"]

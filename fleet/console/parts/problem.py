@@ -41,7 +41,7 @@ def note(problem: ApiProblem) -> None:
         ui.navigate.to("/sign-in")
         return
     lines = [str(problem)]
-    lines += [f"{p.get('path', '')}: {p.get('message', '')}" for p in problem.problems[:3]]
+    lines += [_line(place) for place in problem.problems[:3]]
     if problem.remedy and not problem.problems:
         lines.append(problem.remedy)
     ui.notify(
@@ -52,6 +52,11 @@ def note(problem: ApiProblem) -> None:
         multi_line=True,
         position="bottom",
     )
+
+
+def _line(place: dict[str, str]) -> str:
+    told = f"{place.get('path', '')}: {place.get('message', '')}"
+    return f"{told}; {place['expected']}" if place.get("expected") else told
 
 
 def done(words: str) -> None:

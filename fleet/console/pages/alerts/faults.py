@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.console import register
+from fleet.console.pages.alerts.frame import heading
 from fleet.console.parts import faults, filters, live
-from fleet.console.parts.layout import page_head, section
+from fleet.console.parts.layout import section
 from fleet.console.parts.table import Empty, Table
 from fleet.console.seat import Seat
 
@@ -15,10 +16,9 @@ SHOWN = {"": "those there now", "all": "past ones too"}
 PAGE = 50
 
 
-@register.page("/alerts", "Faults and alerts", register.Menu("Fleet", 30, "alert"))
-async def alerts(seat: Seat, severity: str = "", site: str = "") -> None:
-    with page_head("Faults and alerts", "A fault that follows from another one is counted under it."):
-        pass
+@register.page("/faults", "Faults", under="/alerts")
+async def faults_page(seat: Seat, severity: str = "", site: str = "") -> None:
+    heading(seat, "/faults")
 
     async def load(cursor: str | None) -> Any:
         return await seat.api.get(
@@ -34,7 +34,7 @@ async def alerts(seat: Seat, severity: str = "", site: str = "") -> None:
     async def changed() -> None:
         await table.restart()
 
-    with section("Faults"):
+    with section("Faults", "one that follows from another is counted under it"):
         with filters.bar():
             by_severity = filters.choice("Severity", ("critical", "warning", "info"), severity, changed)
             by_site = filters.words("Site", site, changed, "north")
