@@ -93,22 +93,22 @@ class Releases:
         assert manifest.release is not None
         slot = ""
         try:
-            slot = self._slots.begin()
+            slot = await asyncio.to_thread(self._slots.begin)  # thousands of files of a former release go
             wheels = self._store.model_path(wanted.digest)
             await self._install(wheels, self._slots.path(slot), manifest.release, await self._look())
             self._slots.finish(slot, wanted.digest)
         except OSError as e:
-            self._give_up(slot)
+            await self._give_up(slot)
             raise UpdateRefused(Reason.DISK_FULL, f"the release cannot be installed: {e}") from e
         except BaseException:
-            self._give_up(slot)
+            await self._give_up(slot)
             raise
 
-    def _give_up(self, slot: str) -> None:
+    async def _give_up(self, slot: str) -> None:
         """Its room is needed by others."""
         with contextlib.suppress(OSError):
             if slot:
-                self._slots.empty(slot)
+                await asyncio.to_thread(self._slots.empty, slot)
 
     def _is_current(self, wanted: Release) -> bool:
         return (wanted.digest or "") == self._slots.running_digest

@@ -46,6 +46,8 @@ class Deadlines:
     swap_s: float = 60.0
     back_s: float = 60.0
     prepare_s: float = 120.0
+    install_s: float = 1800.0
+    """Besides, where the document names a release of the agent."""
 
 
 def deadline_s(phase: Phase, own: Deadlines, document: Mapping[str, Any]) -> float:
@@ -53,6 +55,7 @@ def deadline_s(phase: Phase, own: Deadlines, document: Mapping[str, Any]) -> flo
     asked = wishes(document)
     settings = document.get("settings") or {}
     prepare_s = float(settings.get("prepare_deadline_s") or own.prepare_s)
+    prepare_s += own.install_s if document.get("agent") else 0.0
     return {
         Phase.VERIFIED: own.admit_s,
         Phase.FETCHING: own.fetch_s,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.update.table import FIRST, ROWS, TABLE, Event, NoSuchArrow, after_cut, follow, rendered
-from agent.update.wishes import Wishes
+from agent.update.wishes import Deadlines, Wishes, deadline_s
 from wire.phase import TERMINAL, Phase
 from wire.update import Update
 
@@ -133,3 +133,10 @@ def write() -> None:
 
 if __name__ == "__main__":
     write()
+
+
+def test_a_release_of_the_agent_has_its_own_time_to_be_installed() -> None:
+    plain = {"settings": {"prepare_deadline_s": 60, "update": {"lock_deferral_s": 0}}}
+    own = Deadlines(step_s=1.0, install_s=500.0)
+    assert deadline_s(Phase.PREPARE, own, plain) == 61.0
+    assert deadline_s(Phase.PREPARE, own, {**plain, "agent": {"digest": "sha256:x"}}) == 561.0
