@@ -23,7 +23,6 @@ from tests.integration.agent_process import AgentProcess
 from tests.integration.console_stand import PHONE, Console, Screen, needs_browser
 from tests.integration.fleet_stand import ROOT, eventually
 
-expect.set_options(timeout=20_000)
 pytestmark = [needs_browser, pytest.mark.long, pytest.mark.usefixtures("mosquitto")]
 COUNTING = ROOT / "examples" / "workflows" / "line_count.json"
 UPDATE = {"shadow_s": 0, "probation_s": 2, "gates": {"min_frames": 60}}

@@ -15,7 +15,6 @@ from fleet.client import pack
 from tests.integration.console_stand import PHONE, Console, needs_browser
 from tests.integration.fleet_stand import ROOT
 
-expect.set_options(timeout=20_000)
 pytestmark = [needs_browser, pytest.mark.usefixtures("mosquitto")]
 COUNTING = json.loads((ROOT / "examples" / "workflows" / "line_count.json").read_text())
 PICTURE = "images/coco_val_ccby/val2017"
@@ -176,10 +175,10 @@ def test_a_rollout_is_previewed_begun_paused_and_rolled_back(console: Console, t
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".page-head .chip")).to_have_text("paused")
     page.get_by_role("button", name="Abort and roll back").click()
-    page.get_by_role("alertdialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     expect(page.locator(".page-head .chip")).to_have_text("paused")
     page.get_by_role("button", name="Abort and roll back").click()
-    page.get_by_role("alertdialog").get_by_role("button", name="Abort and roll back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Abort and roll back").click()
     expect(page.locator(".page-head .chip")).to_have_text(re.compile("rolling back|rolled back"))
     watched = console.screen("vera", "/rollouts")
     expect(watched.page.get_by_role("button", name="New rollout")).to_be_disabled()
