@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wire
-from wire import bundle, command, desired, dsse, envelope, local, manifest, proof, sealed, topics
+from wire import bundle, command, desired, dsse, envelope, local, manifest, picture, proof, sealed, topics
 from wire.doc import Doc, read
 from wire.errors import WireError
 from wire.reasons import TEXTS
@@ -91,6 +91,7 @@ OF_BYTES: dict[str, Callable[[bytes], Any]] = {
     "manifest": manifest.decode,
     "bundle": bundle.decode,
     "local": local.decode,
+    "picture": picture.unpack,
 }
 OF_TEXT: dict[str, Callable[[str], Any]] = {
     "topic": topics.parse,
