@@ -9,15 +9,20 @@ import base64
 import json
 import shutil
 import ssl
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
+from fleet.alerts.tables import AlertRow
 from fleet.db import Database
+from fleet.picture_rows import PictureRow
 from fleet.rollout.tables import RolloutMember
 from fleet.tuf.keys import load_key
 from fleet.tuf.offline import Papers
@@ -143,6 +148,50 @@ def devices(change: Changes, device: Enrolled) -> None:
     change("POST /devices/{device}/retire", "changed")
 
 
+@contextmanager
+def writing(stand: Stand) -> Iterator[Session]:
+    """The database, for what comes from devices or of itself."""
+    database = Database(stand.data.database_url(stand.config))
+    with database.write() as session:
+        yield session
+    database.close()
+
+
+def alerts(change: Changes, stand: Stand) -> None:
+    change("PUT /alert-rules/{name}", "seen", json={})
+    change("DELETE /alert-rules/{name}", "seen")
+    change("PUT /alert-targets/{name}", "seen", json={"kind": "webhook", "url": "http://127.0.0.1:9/"})
+    change("POST /alert-targets/{name}/test", "seen")
+    change("DELETE /alert-targets/{name}", "seen")
+    until = {"until_at": time.time() + 60, "reason": "r", "matcher": {"code": "x"}}
+    silence = change("POST /alert-silences", json=until)
+    change("DELETE /alert-silences/{name}", silence["id"])
+    texts = dict.fromkeys(("rule", "code", "subject", "site", "part", "summary", "fault", "silence"), "x")
+    with writing(stand) as session:
+        session.add(
+            AlertRow(
+                id="a1",
+                key="k",
+                severity="warning",
+                device="changed",
+                since=1,
+                fired_at=1,
+                notices=0,
+                **texts,
+            )
+        )
+    change("POST /alerts/{alert}/acknowledge", "a1", json={})
+    change("DELETE /alerts/{alert}/acknowledge", "a1")
+
+
+def pictures(change: Changes, stand: Stand) -> None:
+    about = {"kind": "sample", "media_type": "image/jpeg", "digest": f"sha256:{'0' * 64}", "about": {}}
+    sizes = dict.fromkeys(("taken_wall", "width", "height", "size_bytes", "received_at"), 1)
+    with writing(stand) as session:
+        session.add(PictureRow(device="changed", id="p1", camera="door", **about, **sizes))
+    change("DELETE /devices/{device}/pictures/{picture}", "changed", "p1")
+
+
 def rollouts(change: Changes, stand: Stand) -> None:
     plan = {
         "name": "seen",
@@ -152,10 +201,8 @@ def rollouts(change: Changes, stand: Stand) -> None:
     }
     change("POST /rollouts", json=plan)
     change("POST /rollouts/{rollout}/{verb}", "seen", "pause")
-    database = Database(stand.data.database_url(stand.config))
-    with database.write() as session:
+    with writing(stand) as session:
         session.execute(update(RolloutMember).values(status="failed"))
-    database.close()
     change("POST /rollouts/{rollout}/retry", "seen", json={})
     change("POST /rollouts/{rollout}/{verb}", "seen", "abort")
     change("DELETE /rollouts/{rollout}", "seen")
@@ -187,6 +234,8 @@ def test_every_change_leaves_a_row_with_the_request_that_made_it(stand: Stand, t
         people(change)
         registry(change)
         rollouts(change, stand)
+        alerts(change, stand)
+        pictures(change, stand)
         devices(change, device)
         trust(change, stand, tmp_path)
         recorded = {row["request_id"] for row in client.audit()}
