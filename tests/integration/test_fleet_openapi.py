@@ -64,6 +64,9 @@ def ask_everything(stand: Stand, examples: int, until_mono: float) -> list[str]:
     wrong, asked = [], 0
     for each in schema.get_all_operations():
         operation = each.ok()
+        if time.monotonic() > until_mono:  # making up requests costs more than asking them
+            print(f"not asked for want of time: {operation.label}")
+            continue
 
         @settings(
             max_examples=examples,
@@ -90,6 +93,7 @@ def ask_everything(stand: Stand, examples: int, until_mono: float) -> list[str]:
     return wrong
 
 
+@pytest.mark.timeout(300)
 def test_no_answer_is_5xx_or_another_than_described(stand: Stand) -> None:
     wrong = ask_everything(stand, 6, time.monotonic() + SHORT_S)
     assert not wrong, "\n\n".join(wrong)
