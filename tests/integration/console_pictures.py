@@ -45,20 +45,21 @@ class Shot:
 
 SHOTS = (
     Shot("overview", "/", also=("dark", "phone")),
-    Shot("devices", "/devices", also=("phone",)),
+    Shot("devices", "/devices"),
     Shot("add-device", "/devices", "Add a device"),
     Shot("device", "/devices/gate-1", also=("dark", "phone")),
-    Shot("camera", "/devices/gate-1/cameras/door", "Take a picture", also=("dark",)),
-    Shot("health", "/devices/gate-1/health", also=("dark",)),
+    Shot("camera", "/devices/gate-1/cameras/door", "Take a picture"),
+    Shot("health", "/devices/gate-1/health"),
     Shot("state", "/devices/gate-1/state"),
     Shot("logs", "/devices/gate-1/logs", "Read"),
     Shot("care", "/devices/gate-1/care"),
-    Shot("events", "/events", also=("phone",)),
+    Shot("events", "/events"),
     Shot("alerts", "/alerts"),
+    Shot("faults", "/faults"),
+    Shot("alert-rules", "/alert-rules"),
     Shot("audit", "/audit"),
     Shot("tokens", "/tokens"),
     Shot("users", "/users"),
-    Shot("account", "/account"),
 )
 
 
@@ -73,6 +74,8 @@ def fill(console: Console, stack: ExitStack) -> None:
             made[name].tell(lost=name == "gate-1", celsius=51.0 + len(name))
             for seq in range(4):
                 made[name].event("door", 3 + seq, f"{name}-{seq}")
+    console.ask("PUT", "/alert-rules/cameras", {"codes": ["camera-*"], "for_s": 0, "place": 1})
+    console.ask("PUT", "/alert-rules/critical", {"min_severity": "critical", "for_s": 0, "place": 2})
     made["gate-1"].report("PROBATION")
     made["lane-2"].report("ROLLED_BACK", "gate-failed", "p95 latency 91 ms against a limit of 60 ms")
     made["dock-1"].publish(made["dock-1"].topics.conn, {"state": "offline"}, retain=True)
