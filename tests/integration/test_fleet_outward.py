@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.integration.fleet_stand import Device, Stand, event_body, eventually, package
+from tests.integration.fleet_stand import Device, Stand, event_body, eventually
 from tests.integration.sink_rig import Requests, requests
 from wire import cloudevents
 
@@ -113,25 +113,14 @@ def test_an_update_is_a_trace_from_the_click_to_its_end(stand: Stand, collector:
 
 def test_the_updates_of_a_rollout_are_one_trace(stand: Stand, collector: Requests) -> None:
     with stand.client() as client, Device(stand.enrol("t2")) as device:
-        import httpx
-
-        headers = {"Authorization": f"Bearer {stand.admin_token}"}
-        for weights in (b"a", b"b"):
-            answer = httpx.post(
-                f"{stand.url}/api/v1/models",
-                content=package("m", weights=weights),
-                headers=headers,
-                timeout=60,
-            )
-            assert answer.status_code == 201, answer.text
-        first = client.set_desired("t2", {"models": {"m": "m@1"}})["revision"]
+        first = client.set_desired("t2", {})["revision"]
         device.publish(device.topics.conn, {"state": "online"}, retain=True)
         report(device, first, "COMMITTED", "offered")
         client.set_labels("t2", {"site": "r"})
         plan = {
             "name": "v2",
             "selector": "site=r",
-            "change": {"models": {"m": "m@2"}},
+            "change": {"settings": {"health_s": 20}},
         }
         client.rollouts.create(plan)
         told = eventually(lambda: client.desired("t2")["revision"] > first and client.desired("t2"))
