@@ -73,6 +73,7 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
                 finally:
                     _tell_systemd("STOPPING=1")
                     data.serve.unlink(missing_ok=True)
+                    plane.streams.end()
                     server.should_exit = True
                     await asyncio.gather(serving, return_exceptions=True)
 

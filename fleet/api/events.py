@@ -119,7 +119,7 @@ async def stream(
 
     async def content() -> AsyncIterator[bytes]:
         with plane.streams.taking():
-            async for part in live.follow(plane.event_log, meant, _shown(plane), row):
+            async for part in live.follow(plane.event_log, meant, _shown(plane), row, plane.streams):
                 yield part
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

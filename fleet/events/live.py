@@ -36,6 +36,11 @@ class Streams:
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._most = most
         self.open = 0
+        self.going = True
+
+    def end(self) -> None:
+        """Every reader is told goodbye: the process ends."""
+        self.going = False
 
     @contextmanager
     def taking(self) -> Iterator[None]:
@@ -53,13 +58,13 @@ class Streams:
             )
 
 
-async def follow(log: EventLog, meant: Meant, show: Show, row: int) -> AsyncIterator[bytes]:
-    """What arrives after a row, until the reader goes or may not go on."""
+async def follow(log: EventLog, meant: Meant, show: Show, row: int, streams: Streams) -> AsyncIterator[bytes]:
+    """What arrives after a row, until the reader goes or may not go on, or this process ends."""
     loop = asyncio.get_running_loop()
     wanted = await asyncio.to_thread(meant)
     checked_mono = told_mono = loop.time()
     yield f"retry: {RETRY_MS}\nid: {row}\n\n".encode()
-    while True:
+    while streams.going:
         if loop.time() - checked_mono > RECHECK_S:
             try:
                 wanted = await asyncio.to_thread(meant)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("mosquitto")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     running = Stand(tmp_path_factory.mktemp("events") / "data")
     yield running
-    assert running.stop() == 0
+    running.kill()
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +179,13 @@ def test_files_hold_every_event_of_the_filter(
     assert [row["id"] for row in rows] == expected
     assert [row["outputs.count"] for row in rows][:3] == ["0", "1", ""]
     assert {row["workflow"] for row in rows[:3]} == {"count@1"}
+
+
+def test_a_reader_is_told_goodbye_when_the_control_plane_ends(stand: Stand) -> None:
+    headers = {"Authorization": f"Bearer {stand.admin_token}"}
+    with httpx.stream("GET", f"{stand.url}/api/v1/events/stream", headers=headers, timeout=60) as answer:
+        chunks = answer.iter_bytes()
+        assert next(chunks).startswith(b"retry: ")
+        assert stand.stop() == 0
+        assert list(chunks) == []  # the end of the body, and no connection that breaks
+    assert "Traceback" not in stand.log.read_text()
