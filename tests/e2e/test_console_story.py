@@ -1,7 +1,7 @@
 """What the console is for, in one go: a real browser, a real control plane and broker, two real agents with a camera each.
 
-A model is uploaded, a line drawn on the camera's picture, the workflow tried and released, rolled out to a canary and on; a bad model is
-stopped at the canary and taken back. With OUTRIDER_SCREENSHOTS=FOLDER every page on the way is kept as a picture.
+Devices are enrolled, a model is uploaded, a line drawn on the camera's picture, the workflow tried and released, rolled out to a canary and
+on; a bad model is stopped at the canary and taken back, and the alert about it acknowledged. With OUTRIDER_SCREENSHOTS=FOLDER every page on the way is kept as a picture.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ COUNTING = ROOT / "examples" / "workflows" / "line_count.json"
 UPDATE = {"shadow_s": 0, "probation_s": 2, "gates": {"min_frames": 60}}
 SLOW_MS = 180_000
 DEVICES = ("door-1", "door-2")
+RULE = {"codes": ["update-failed"], "for_s": 0, "resolve_s": 3600, "place": 1}
+"""Somebody is told of a failed update at once, and it stays on the list though the device went back by itself."""
 PHOTOGRAPHS = ("console-drawing", "console-trial")
 
 
@@ -50,7 +52,8 @@ def shot(screen: Screen, name: str, *, full: bool = False) -> None:
 
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
-    made = Console(tmp_path / "plane", scripted=False)
+    made = Console(tmp_path / "plane", {"faults": {"every_s": 1}}, scripted=False)
+    made.ask("PUT", "/alert-rules/updates", RULE)
     yield made
     made.close()
 
@@ -62,14 +65,28 @@ def agents(console: Console, tmp_path: Path) -> Iterator[list[AgentProcess]]:
     try:
         for name in DEVICES:
             agent = AgentProcess(tmp_path / name, name)
-            agent.enrol(console.stand)
-            console.ask("PUT", f"/devices/{name}/labels", {"labels": {"site": "lyon", "gate": name[-1]}})
+            done = agent.outrider(
+                "enroll", console.stand.url, token_of(console.screen("ada", "/devices"), name)
+            )
+            assert done.returncode == 0, done.stderr
             agent.start()
             made.append(agent)
         yield made
     finally:
         for agent in made:
             agent.stop()
+
+
+def token_of(screen: Screen, name: str) -> str:
+    """The one-time token in the command that the console makes for a new device."""
+    page = screen.page
+    page.get_by_role("button", name="Add a device").first.click()
+    page.get_by_role("dialog").get_by_label("Name").fill(name)
+    page.get_by_role("dialog").get_by_label("Labels").fill(f"site=lyon, gate={name[-1]}")
+    page.get_by_role("button", name="Make the command").click()
+    command = page.locator(".command code")
+    expect(command).to_contain_text("outrider agent enroll")
+    return command.inner_text().split()[-1]
 
 
 @pytest.fixture
@@ -158,6 +175,7 @@ def test_a_line_is_drawn_released_rolled_out_and_a_bad_model_is_stopped(
     roll_out(console, screen)
     upload(screen, sees_nothing, "people-detector", tmp_path / "two.tar")
     see_it_stopped(console, screen)
+    acknowledge(screen)
     tour(console)
 
 
@@ -236,6 +254,16 @@ def see_it_stopped(console: Console, screen: Screen) -> None:
     assert reported["phase"] in ("COMMITTED", "IDLE", "ROLLED_BACK")
     document = console.ask("GET", "/devices/door-1/desired")["document"]
     assert document["models"]["people"]["version"] == "people-detector@1"
+
+
+def acknowledge(screen: Screen) -> None:
+    page = screen.go("/alerts")
+    row = page.get_by_role("row").filter(has_text="door-1")
+    expect(row.get_by_text("firing")).to_be_visible()
+    row.get_by_role("button", name="Acknowledge").click()
+    page.get_by_label("Note for the others").fill("the model sees nobody; it is trained again")
+    page.get_by_role("dialog").get_by_role("button", name="Acknowledge").click()
+    expect(row.get_by_text("ada cares")).to_be_visible()
 
 
 def tour(console: Console) -> None:

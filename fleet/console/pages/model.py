@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.console import register
+from fleet.console.pages.workflows import way
 from fleet.console.parts import cells, posting
 from fleet.console.parts.layout import empty, fact, facts, figure, page_head, section
 from fleet.console.parts.table import Column, Row, Rows
 from fleet.console.parts.tags import tag, text
 from fleet.console.parts.versions import notes, uses, versions
-from fleet.console.seat import Seat
+from fleet.console.seat import Role, Seat
 from fleet.console.versions import size
 
 HARDWARE = (
@@ -38,7 +39,8 @@ async def model(seat: Seat, name: str, version: str = "") -> None:
         for alias in row["aliases"]:
             text(alias, "label")
         tag("div", "grow")
-        text("Roll out…", "button primary", "a", href=seat.href(f"/rollout-draft?model={name}@{number}"))
+        denied = seat.denied_somewhere(Role.OPERATOR)
+        way(seat, "Roll out…", f"/rollout-draft?model={name}@{number}", "primary", denied)
     with tag("div", "figures"):
         figure("task", card.get("task") or "not told")
         figure("family", card.get("family") or "not told")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.console import register
+from fleet.console.pages.workflows import way
 from fleet.console.parts import cells, live
 from fleet.console.parts.layout import page_head, section
 from fleet.console.parts.table import Column, Empty, Row, Table
-from fleet.console.parts.tags import tag, text
+from fleet.console.parts.tags import tag
 from fleet.console.seat import Role, Seat
 
 COLUMNS = (
@@ -39,11 +40,7 @@ async def rollouts(seat: Seat) -> None:
         "A change goes out in waves; each is judged before the next begins, and a bad one stops by itself.",
     ):
         tag("div", "grow")
-        denied = seat.denied_somewhere(Role.OPERATOR)
-        if denied:
-            text("New rollout", "button primary", "button", type="button", disabled=True, title=denied)
-        else:
-            text("New rollout", "button primary", "a", href=seat.href("/rollout-draft"))
+        way(seat, "New rollout", "/rollout-draft", "primary", seat.denied_somewhere(Role.OPERATOR))
 
     async def load(cursor: str | None) -> Any:
         return await seat.api.get("/rollouts", limit=50, cursor=cursor)

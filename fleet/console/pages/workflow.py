@@ -10,13 +10,13 @@ from nicegui import ui
 from fleet.console import register
 from fleet.console.calls import ApiProblem
 from fleet.console.graph import StepFigures
-from fleet.console.pages.workflows import new_button
+from fleet.console.pages.workflows import new_button, way
 from fleet.console.parts import posting
 from fleet.console.parts.graph import Graph
 from fleet.console.parts.layout import fact, facts, page_head, section
 from fleet.console.parts.tags import tag, text
 from fleet.console.parts.versions import notes, uses, versions
-from fleet.console.seat import Seat
+from fleet.console.seat import Role, Seat
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
@@ -33,7 +33,13 @@ async def workflow(seat: Seat, name: str, version: str = "") -> None:
         for alias in row["aliases"]:
             text(alias, "label")
         tag("div", "grow")
-        text("Roll out…", "button", "a", href=seat.href(f"/rollout-draft?workflow={name}@{number}"))
+        way(
+            seat,
+            "Roll out…",
+            f"/rollout-draft?workflow={name}@{number}",
+            "",
+            seat.denied_somewhere(Role.OPERATOR),
+        )
         new_button(seat, "Edit and try", f"/workflow-draft?name={name}&version={number}")
     with section("Graph", "time and failures of each step from a device that runs it"):
         graph = Graph()

@@ -44,11 +44,15 @@ async def workflows(seat: Seat) -> None:
 
 def new_button(seat: Seat, words: str, path: str) -> None:
     """A way to something that only an operator of the whole fleet may release."""
-    denied = seat.denied(Role.OPERATOR)
+    way(seat, words, path, "primary", seat.denied(Role.OPERATOR))
+
+
+def way(seat: Seat, words: str, path: str, kind: str, denied: str) -> None:
+    """A link that looks like a button; where it is denied it leads nowhere and says why."""
     if denied:
-        text(words, "button primary", "button", type="button", disabled=True, title=denied)
+        text(words, f"button {kind}", "button", type="button", disabled=True, title=denied)
     else:
-        text(words, "button primary", "a", href=seat.href(path))
+        text(words, f"button {kind}", "a", href=seat.href(path))
 
 
 def _row(named: Named) -> Row:
