@@ -43,7 +43,7 @@ _Runs = tuple[tuple[str, str, str, bool], ...]
 """What a device runs: kind, digest, name, and whether it is well."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """One device."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
+import fleet
 from fleet.console.gate import door, prefix_of
 from fleet.console.pages.device.health import group, titled
 from fleet.console.pages.device.logs import blocks, read
@@ -14,7 +18,7 @@ from fleet.console.pages.device.state import compare
 from fleet.console.parts import numbers
 from fleet.console.parts.events import said
 from fleet.console.parts.filters import parse_labels
-from fleet.console.signin import own
+from fleet.console.signin import own, sign_in
 
 
 def asked(path: str, query: str = "", **headers: str) -> HTTPConnection:
@@ -36,6 +40,30 @@ def test_one_comes_back_to_what_was_asked_for_behind_a_proxy_too() -> None:
     )
     assert prefix_of(asked("/", x_forwarded_prefix="//evil.example")) == ""
     assert prefix_of(asked("/", x_forwarded_prefix='/a"><script>')) == "/a%22%3E%3Cscript%3E"
+
+
+def test_the_door_names_the_identity_provider_and_how_the_first_user_is_made() -> None:
+    def page(issuer: str, users: list[str]) -> str:
+        config = SimpleNamespace(oidc=SimpleNamespace(issuer=issuer))
+        known = SimpleNamespace(page=lambda _after, _limit: users)
+        plane = SimpleNamespace(config=config, fleet="lab", users=known)
+        return bytes(sign_in(cast("Request", asked("/sign-in")), cast("Any", plane)).body).decode()
+
+    assert "Sign in with id.example.org" in page("https://id.example.org/realm", [])
+    assert "outrider fleet user create" in page("", [])
+    assert "outrider fleet user create" not in page("", ["ada"])
+    assert "Sign in with" not in page("", ["ada"])
+
+
+def test_only_the_console_imports_its_library_and_nothing_imports_the_console_before_it_is_wanted() -> None:
+    root = Path(fleet.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.is_relative_to(root / "console"):
+            continue
+        tree = ast.parse(path.read_text())
+        names = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+        names += [name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names]
+        assert not [name for name in names if name.startswith(("nicegui", "fleet.console"))], path
 
 
 def test_what_differs_between_desired_and_reported_comes_first() -> None:
