@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fleet.client import pack
+from tests.integration.console_device import SimulatedDevice
 from tests.integration.console_stand import PHONE, Console, needs_browser
 from tests.integration.fleet_stand import ROOT
 
@@ -183,3 +184,44 @@ def test_a_rollout_is_previewed_begun_paused_and_rolled_back(console: Console, t
     watched = console.screen("vera", "/rollouts")
     expect(watched.page.get_by_role("button", name="New rollout")).to_be_disabled()
     expect(watched.page.get_by_role("link", name="line-count-v2")).to_be_visible()
+
+
+def test_a_zone_is_drawn_on_a_snapshot_and_kept_for_one_camera(console: Console, two_versions: str) -> None:
+    wanted = {
+        "cameras": {"door": {"source": "rtsp://10.0.0.7/main"}},
+        "models": {"people": "yolox_nano_416"},
+        "workflows": {"count": f"{two_versions}@1"},
+        "pipelines": {"door": {"camera": "door", "workflow": "count", "models": {"people/1": "people"}}},
+    }
+    with SimulatedDevice(console.stand, "quay-7", {"site": "quay"}) as device:
+        device.tell()
+        console.ask("PUT", "/devices/quay-7/desired", wanted)
+        page = console.screen("ada", "/workflow-draft").page
+        expect(page.get_by_text("No problems: the runtime takes it.")).to_be_visible()
+        page.locator(".cm-content").click()
+        page.keyboard.press("Control+a")
+        page.keyboard.insert_text((ROOT / "examples" / "workflows" / "time_in_zone.json").read_text())
+        expect(page.locator(".drawing-tools").get_by_role("button", name="zone")).to_be_visible()
+        page.get_by_role("button", name="Take a snapshot").click()
+        expect(page.get_by_text("quay-7, door: 640 by 360 pixels")).to_be_visible()
+        draw_zone(page, ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)))
+        expect(page.get_by_role("button", name="Point 3 of zone, x 480, y 270")).to_be_visible()
+        page.get_by_role("button", name="Keep for this camera alone…").click()
+        page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+        expect(page.get_by_text("quay-7 is told")).to_be_visible()
+    document = console.ask("GET", "/devices/quay-7/desired")["document"]
+    assert document["pipelines"]["door"]["parameters"] == {
+        "zone": [[160, 90], [480, 90], [480, 270], [160, 270]]
+    }
+    assert document["models"]["people"]["version"] == "yolox_nano_416@1"
+
+
+def draw_zone(page: Page, corners: tuple[tuple[float, float], ...]) -> None:
+    """Corner by corner, and the first one again."""
+    page.get_by_role("button", name="Draw anew").click()
+    stage = page.locator(".drawing-stage")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    assert box is not None
+    for x, y in (*corners, corners[0]):
+        page.mouse.click(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
