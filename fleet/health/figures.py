@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wire.health import Health
+from wire.names import is_name
 
 MIB = 1024 * 1024
 
@@ -77,6 +78,7 @@ def figures(health: Health) -> dict[str, Any]:
             restarts=camera.restarts,
         )
         for name, camera in health.cameras.items()
+        if is_name(name)
     }
     models = {
         name: _told(
@@ -90,6 +92,7 @@ def figures(health: Health) -> dict[str, Any]:
             restarts=model.restarts,
         )
         for name, model in health.models.items()
+        if is_name(name)
     }
     return {**_host(health), "cameras": cameras, "models": models}
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fleet.health.decision import Seen
 
 AWAY_SHARE = 0.9
+HOST_CHARACTERS = 100
 FEWEST = 2
 """One device is no site, one camera no network: its own fault says as much."""
 
@@ -40,7 +41,7 @@ def places_of(sources: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 def _host(source: str) -> str:
     try:
-        return urlsplit(source).hostname or "" if "://" in source else ""
+        return (urlsplit(source).hostname or "")[:HOST_CHARACTERS] if "://" in source else ""
     except ValueError:
         return ""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wire.drift import class_psi, psi
+from wire.names import is_name
 
 MOST_CLASSES = 100
 MOST_CAMERAS = 64
@@ -97,7 +98,8 @@ def next_day(before: Mapping[str, Any] | None, same_day: bool, health: Mapping[s
         "tail": {"cameras": {}, "models": {}},
     }
     for name, camera in list(_section(health, "cameras").items())[:MOST_CAMERAS]:
-        _take_camera(made, name, camera, tail["cameras"].get(name))
+        if is_name(name):
+            _take_camera(made, name, camera, tail["cameras"].get(name))
     for model in _section(health, "models").values():
         if isinstance(model.get("digest"), str):
             _take_model(made, model, tail["models"].get(model["digest"]))

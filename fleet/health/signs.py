@@ -15,6 +15,7 @@ from wire.reported import ObjectState, Reported
 
 MOST_SIGNS = 500
 MESSAGE_CHARACTERS = 300
+PART_CHARACTERS = 100
 DISK_SHARE = (0.05, 0.08)
 MEMORY_SHARE = (0.05, 0.08)
 HOT_CELSIUS = (90.0, 84.0)
@@ -171,7 +172,12 @@ def _bounded(signs: Sequence[Sign]) -> tuple[Sign, ...]:
     """Sorted, each code and part once, so many at most: a device may say what it likes."""
     by_key = {}
     for sign in signs:
-        part = sign.part[:128].replace("\0", "")
-        message = sign.message[:MESSAGE_CHARACTERS].replace("\0", "")
+        part = storable(sign.part, PART_CHARACTERS)
+        message = storable(sign.message, MESSAGE_CHARACTERS)
         by_key[sign.code, part] = Sign(sign.code, part, sign.on, message)
     return tuple(by_key[key] for key in sorted(by_key)[:MOST_SIGNS])
+
+
+def storable(text: str, characters: int) -> str:
+    """The text as every database takes it: no NUL, no half of a surrogate pair, not too long."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:characters]

@@ -230,4 +230,13 @@ def test_a_health_document_shows_its_faults_and_holds_between_the_thresholds() -
     assert shown(cameras={"door": off}) == ["camera-unreachable door False", "picture-black door False"]
     covered = {"state": "x", "pipeline": "p", "faults": [{"reason": "picture-covered"}]}
     assert shown(cameras={"door": covered}) == ["picture-covered door True"]
+    hostile = {
+        "state": "x",
+        "pipeline": "p",
+        "faults": [{"reason": "picture-black", "message": "\ud800\0" + "m" * 999}],
+    }
+    (sign,) = of_health(read(Health, {**DOCUMENT, "cameras": {"\ud800\0" + "n" * 999: hostile}}))
+    assert (len(sign.part), len(sign.message)) == (100, 300)
+    assert f"{sign.part}{sign.message}".encode().isascii()
+    assert "\0" not in f"{sign.part}{sign.message}"
     assert of_row(Sign("a", "b", False, "m").row()) == Sign("a", "b", False, "m")
