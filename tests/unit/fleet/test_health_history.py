@@ -119,8 +119,9 @@ def test_rolled_up_is_recomputed_whatever_comes_when(
 def test_growth_is_counted_over_a_restart_and_a_repeated_message_once(
     fleet: Database, clock: StillClock
 ) -> None:
-    for second, results in ((0, 100), (30, 160), (30, 160), (60, 20), (90, 50)):
-        arrive(fleet, "a", BEGIN + second, BEGIN + second, kept(50.0, results))
+    told = ((0, 40.0, 100), (30, 60.0, 160), (30, 60.0, 160), (60, 50.0, 20), (90, 50.0, 50))
+    for second, cpu, results in told:
+        arrive(fleet, "a", BEGIN + second, BEGIN + second, kept(cpu, results))
     clock.now_wall = BEGIN + 200
     history_of(fleet, clock).settle()
     chart = SeriesReader(fleet, KEEP).chart(
@@ -129,7 +130,12 @@ def test_growth_is_counted_over_a_restart_and_a_repeated_message_once(
     found = {series.figure: series for series in chart.series}
     assert (chart.step_s, chart.times) == (60, [BEGIN, BEGIN + 60])
     assert found["results"].values == [60.0, 50.0]
-    assert (found["cpu_percent"].values, found["cpu_percent"].low) == ([50.0, 50.0], [50.0, 50.0])
+    cpu_percent = found["cpu_percent"]
+    assert (cpu_percent.values, cpu_percent.low, cpu_percent.high) == (
+        [50.0, 50.0],
+        [40.0, 50.0],
+        [60.0, 50.0],
+    )
 
 
 def test_another_leader_goes_on_where_the_former_was(fleet: Database, clock: StillClock) -> None:
