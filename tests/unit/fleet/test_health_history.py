@@ -139,13 +139,13 @@ def test_growth_is_counted_over_a_restart_and_a_repeated_message_once(
 
 
 def test_another_leader_goes_on_where_the_former_was(fleet: Database, clock: StillClock) -> None:
-    arrive(fleet, "a", BEGIN, BEGIN, kept(50.0, 100))
     clock.now_wall = BEGIN + 100
-    history_of(fleet, clock).settle()
-    arrive(fleet, "a", BEGIN + 30, BEGIN + 30, kept(50.0, 140))
-    history_of(fleet, clock).settle()
+    first, second = history_of(fleet, clock), history_of(fleet, clock)
+    for leader, at, results in ((first, 0, 100), (second, 20, 140), (first, 40, 150)):
+        arrive(fleet, "a", BEGIN + at, BEGIN + at, kept(50.0, results))
+        leader.settle()
     chart = SeriesReader(fleet, KEEP).chart("a", Span(BEGIN, BEGIN + 60), clock.wall(), ["results"])
-    assert [series.values for series in chart.series] == [[40.0]]
+    assert [series.values for series in chart.series] == [[50.0]]
 
 
 def test_each_step_is_forgotten_in_its_time_and_never_before_a_longer_one_has_it(
