@@ -27,7 +27,7 @@ from fleet.tables import DesiredRevision, Device
 log = logging.getLogger(__name__)
 
 OVERLAP_S = 30.0
-"""How far back changes are read again: a transaction of another replica may end later than a younger one."""
+"""How far back changes are read again: a transaction may end later than a younger one, and another replica's clock may be late."""
 LABELS_TICKS = 6
 """Labels change seldom, and to read them all costs more than the rest of a tick."""
 AT_ONCE = 500
@@ -80,7 +80,7 @@ class Watch:
         self._world = World()
         self._faults: dict[Key, Fault] = {}
         self._names: dict[Key, str] = {}
-        self._changed_at = 0.0
+        self._looked_at = 0.0
         self._ticks = 0
         self._in_service: dict[str, str] = {}
         self._told: tuple[ToldFault, ...] = ()
@@ -177,10 +177,10 @@ class Watch:
                 if presence.get(name, "retired") != "retired"
             }
         )
-        query = select(Signs).where(Signs.changed_at >= self._changed_at - OVERLAP_S)
+        query = select(Signs).where(Signs.changed_at >= self._looked_at - OVERLAP_S)
+        self._looked_at = self._clock.wall()
         for row in session.scalars(query):
             self._world.set_signs(row.device, row.source, map(signs.of_row, row.signs))
-            self._changed_at = max(self._changed_at, row.changed_at)
         if self._world.changed:
             for device in self._world.several_lost():
                 self._world.set_places(device, _places(session, device))
