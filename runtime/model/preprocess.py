@@ -105,10 +105,14 @@ class FloatPreprocessor:
         spec = self._spec
         geometry = place(spec, image.shape[1], image.shape[0])
         size = (geometry.resized_width_px, geometry.resized_height_px)
-        resized = antialiased(image, *size) if spec.exact == "pil" else _bilinear(image, *size)
         canvas = np.full((spec.height, spec.width, 3), spec.pad, np.float32)
         left, top = geometry.left_px, geometry.top_px
-        part = resized[max(0, -top) :, max(0, -left) :][: spec.height, : spec.width]
+        columns = slice(max(0, -left), max(0, -left) + spec.width)
+        rows = slice(max(0, -top), max(0, -top) + spec.height)
+        if spec.exact == "pil":
+            part = antialiased(image, *size, columns, rows)
+        else:
+            part = _bilinear(image, *size)[rows, columns]
         top, left = max(0, top), max(0, left)
         canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
         ordered = canvas if spec.colour == "BGR" else canvas[:, :, ::-1]
@@ -122,14 +126,21 @@ def _bilinear(image: Image, width_px: int, height_px: int) -> Floats:
     return np.asarray(cv2.resize(floats, (width_px, height_px), interpolation=cv2.INTER_LINEAR))
 
 
-def antialiased(image: Image, width_px: int, height_px: int) -> Floats:
+_ALL = slice(None)
+
+
+def antialiased(
+    image: Image, width_px: int, height_px: int, columns: slice = _ALL, rows: slice = _ALL
+) -> Floats:
     """Bilinear with the filter widened when shrinking, rounded to bytes after each axis, as Pillow does; values 0 to 255.
+
+    Only these columns and rows of the result are made: of a narrow picture whose short side must fill a crop, the whole is huge.
 
     Source: Pillow's resampling, `Image.resize` with BILINEAR: a triangle of half width max(1, scale), normalised, in whole numbers
     of 2⁻²². Equal to it in every byte (tests/contract/test_decode_golden.py compares the classifier's inputs).
     """
-    across = _triangles(image.shape[1], width_px) @ image.astype(np.float64)
-    down = np.tensordot(_triangles(image.shape[0], height_px), _whole(across), axes=(1, 0))
+    across = _triangles(image.shape[1], width_px, columns) @ image.astype(np.float64)
+    down = np.tensordot(_triangles(image.shape[0], height_px, rows), _whole(across), axes=(1, 0))
     return np.asarray(_whole(down), np.float32)
 
 
@@ -141,11 +152,11 @@ def _whole(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.clip(np.floor(sums / _FIXED_POINT + 0.5), 0, 255), np.float64)
 
 
-def _triangles(size: int, new_size: int) -> npt.NDArray[np.float64]:
-    """(new_size, size) weights of each source pixel for each new one; rows sum to about 2²²."""
+def _triangles(size: int, new_size: int, part: slice) -> npt.NDArray[np.float64]:
+    """(new_size, size) weights of each source pixel for each new one of the part; rows sum to about 2²²."""
     scale = size / new_size
     support = max(scale, 1.0)
-    centres = (np.arange(new_size) + 0.5) * scale
+    centres = (np.array(range(new_size)[part]) + 0.5) * scale
     distance = np.abs(np.arange(size) + 0.5 - centres[:, None]) / support
     weights = np.clip(1 - distance, 0, None)
     weights /= weights.sum(axis=1, keepdims=True)

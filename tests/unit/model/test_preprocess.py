@@ -99,3 +99,18 @@ def test_the_antialiased_resize_is_pillows_in_every_byte(size):
     image = np.random.default_rng(7).integers(0, 256, (45, 64, 3), np.uint8)
     expected = np.asarray(pillow.fromarray(image).resize(size, pillow.Resampling.BILINEAR))
     assert (antialiased(image, *size) == expected).all()
+
+
+def test_a_part_of_the_antialiased_resize_is_that_of_the_whole():
+    image = np.random.default_rng(3).integers(0, 256, (9, 40, 3), np.uint8)
+    part = antialiased(image, 60, 21, slice(17, 33), slice(4, 9))
+    assert np.array_equal(part, antialiased(image, 60, 21)[4:9, 17:33])
+
+
+def test_a_narrow_picture_is_cropped_without_making_the_whole_of_it():
+    """Whole it would be 4 million pixels wide, and its weights more than any memory."""
+    image = np.full((1, 20_000, 3), 77, np.uint8)
+    spec = InputSpec("x", 224, 224, resize="centre-crop", colour="BGR", layout="NHWC", exact="pil")
+    tensor = np.zeros((224, 224, 3), np.float32)
+    preprocessor(spec, exact=True).into(image, tensor)
+    assert (tensor == 77).all()
