@@ -37,6 +37,8 @@ WITNESS_PER_S = 5.0
 LOOK_S = 1.0
 WARM_S = 5.0
 """An engine's memory grows with its first batches; from here on it should not."""
+PAIRED_S = 20.0
+"""At five pictures a second twice the runs that a figure of the processor needs."""
 MEMORY_KEPT = 600
 WAVER_S = 20.0
 """So long beyond the patience a gate that has just broken may take to be broken for good."""
@@ -151,8 +153,15 @@ class DeviceJury:
             memory,
             self._observer.run_cpu_ms(subject.spec),
             subject.former_run_cpu_ms,
+            self._witness_cpu_ms(subject, sum(second.span_s for second in seconds)),
             self._now(self._machine),
         )
+
+    def _witness_cpu_ms(self, subject: Subject, since_s: float) -> float | None:
+        """Of a run of the former engines, once they have only looked on for long enough."""
+        if subject.former is None or since_s < PAIRED_S or not self._replaced(subject):
+            return None
+        return self._observer.run_cpu_ms(subject.former)
 
     def _take_memory(self, elapsed_s: float) -> None:
         for key, unit in self._device.engines.items():

@@ -9,6 +9,8 @@ the baseline alone.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 import statistics
 import tempfile
@@ -25,6 +27,7 @@ from agent.judgement.blocks import BLOCK_S, Block, between, joined
 from agent.judgement.evidence import Evidence, Memory, of_witness
 from agent.judgement.gates import measure as measures
 from agent.judgement.verdict import Judge
+from agent.jury import PAIRED_S
 from benchmarks import report, scene
 from benchmarks.rig import assets
 from runtime.pipeline.likeness import LikenessBook
@@ -40,6 +43,8 @@ BASELINES = 25
 """Drawn of each recording; each serves several swaps."""
 PROBATION_S = 60
 WITNESS_PER_S = 5
+CPU_RUNS = 50
+TICKS = os.sysconf("SC_CLK_TCK")
 VIDEOS = ("one-by-one-person-detection.mp4", "vtest.avi", "bottle-detection.mp4")
 MAX_FRAMES = 900
 LEAK_BYTES = 1024 * 1024
@@ -50,10 +55,13 @@ LIMITS = Gates(drift="roll-back")
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame: the model's result, None where it gave no answer, and the time from capture to result."""
+    """One frame: the model's result, None where it gave no answer, and the time from capture to result. `cpu_s`: what its run took
+    of the processor; `again_s`: what the same took in a second process right afterwards."""
 
     result: Result | None
     latency_s: float
+    cpu_s: float = 0.0
+    again_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,13 +85,41 @@ class Outcome:
     warned: dict[str, int] = field(default_factory=dict)
 
 
+class Runner:
+    """A model in a process of its own, as engines are."""
+
+    def __init__(self, package: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, package), daemon=True)
+        self._process.start()
+
+    def run(self, image: Any) -> tuple[Result, float, float]:
+        """The result, and what it took in seconds: by the clock, and of the processor."""
+        self._line.send(image)
+        answer: tuple[Result, float, float] = self._line.recv()
+        return answer
+
+    def close(self) -> None:
+        self._line.send(None)
+        self._process.join(10)
+
+
+def _serve(line: Any, package: Path) -> None:
+    import outrider
+
+    model = outrider.load(package)
+    while (image := line.recv()) is not None:
+        started, cpu_s = time.perf_counter(), time.process_time()
+        result = model.predict(image)
+        line.send((result, time.perf_counter() - started, time.process_time() - cpu_s))
+
+
 def record(package: Path, video: Path) -> Recording:
     """Ask the model about every frame of a video, or of its beginning."""
     import cv2
 
-    import outrider
-
-    model = outrider.load(package)
+    model, second = Runner(package), Runner(package)
     capture = cv2.VideoCapture(str(video))
     fps = max(1, round(capture.get(cv2.CAP_PROP_FPS)))
     shots: list[Shot] = []
@@ -91,10 +127,11 @@ def record(package: Path, video: Path) -> Recording:
         ok, image = capture.read()
         if not ok:
             break
-        started = time.perf_counter()
-        result = model.predict(image)
-        shots.append(Shot(result, time.perf_counter() - started))
+        result, latency_s, cpu_s = model.run(image)
+        shots.append(Shot(result, latency_s, cpu_s, second.run(image)[2]))
     capture.release()
+    model.close()
+    second.close()
     return Recording(f"{package.name} on {video.name}", fps, shots)
 
 
@@ -156,13 +193,17 @@ def swap(
     seen_by_former: list[Shot] = []
     shots = _faulty(truth, fault, seen_by_former)
     blocks: list[Block] = []
+    runs_s: list[float] = []
+    again_s: list[float] = []
     book, judge, outcome = LikenessBook("detection"), Judge(), Outcome()
     every = max(1, recording.fps // WITNESS_PER_S)
     for second, (block, seen) in enumerate(seconds(shots, recording.fps, PROBATION_S), 1):
         blocks.append(block)
         frame = second * recording.fps
         if witness:
+            runs_s += [shot.cpu_s for shot in seen]
             for new, former in list(zip(seen, seen_by_former, strict=True))[::every]:
+                again_s.append(former.again_s)
                 if new.result is not None and former.result is not None:
                     book.add(new.result, former.result, 0.01)
         seen_by_former.clear()
@@ -172,6 +213,8 @@ def swap(
             {"m": of_witness(book.told())} if witness else {},
             int(bool(crash_at) and frame >= crash_at),
             {"e": Memory(tuple(grown[3:]))},
+            run_cpu_ms=_cpu_ms(runs_s),
+            witness_cpu_ms=_cpu_ms(again_s) if second >= PAIRED_S else None,
         )
         breach = judge.look("camera", measures(evidence, before, LIMITS), float(second))
         for warning in judge.warnings:
@@ -179,6 +222,13 @@ def swap(
         if breach is not None:
             return replace(outcome, gate=breach.gate, frame=frame)
     return outcome
+
+
+def _cpu_ms(runs_s: list[float]) -> float | None:
+    """As `agent.observer.EngineBook` has it: of the newest fifty runs, by the clock's ticks."""
+    if len(runs_s) < CPU_RUNS:
+        return None
+    return 1000.0 * round(sum(runs_s[-CPU_RUNS:]) * TICKS) / TICKS / CPU_RUNS
 
 
 def _faulty(truth: Iterator[Shot], fault: Fault | None, former: list[Shot]) -> Iterator[Shot]:
@@ -200,7 +250,7 @@ def not_a_number(shot: Shot, _number: int) -> Shot:
 
 
 def slower(times: float) -> Fault:
-    return lambda shot, _number: replace(shot, latency_s=shot.latency_s * times)
+    return lambda shot, _number: replace(shot, latency_s=shot.latency_s * times, cpu_s=shot.cpu_s * times)
 
 
 def less_sure(shot: Shot, _number: int) -> Shot:

@@ -61,7 +61,8 @@ class Machine:
 class Evidence:
     """Of one pipeline: `blocks` of a second each since the switch, and by model id what the former model says of the same
     pictures, where it still can be asked. `restarts` of its engines. `run_cpu_ms`: processor time of a run of its engines, and of
-    the former ones before the switch; None where it is not known."""
+    the former ones before the switch; `witness_cpu_ms`: of the former ones since, in the same seconds, where they look on. None where it is not
+    known."""
 
     blocks: tuple[Block, ...] = ()
     pairs: Mapping[str, Pairs] = field(default_factory=dict)
@@ -69,4 +70,5 @@ class Evidence:
     memory: Mapping[str, Memory] = field(default_factory=dict)
     run_cpu_ms: float | None = None
     former_run_cpu_ms: float | None = None
+    witness_cpu_ms: float | None = None
     machine: Machine = Machine()

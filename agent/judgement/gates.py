@@ -32,6 +32,7 @@ LATENCY_FRAMES = 50
 FOREIGN_CPU = 0.25
 FOREIGN_RISE = 0.15
 """Where other programs take so much of the processor, or so much more than before, times say little of the model."""
+LEAST_CPU_MS = 2.0
 PAIRED_OBJECTS = 50
 OBJECTS = 150
 DRIFT_S = 30.0
@@ -171,6 +172,7 @@ def _negative(figure: float | None) -> float | None:
 
 
 def _latency(evidence: Evidence, baseline: Baseline, limits: Gates) -> Iterator[Measure]:
+    yield from _cost(evidence, limits)
     window = recent(_warm(evidence), WINDOW_S, LATENCY_FRAMES)
     if not baseline.enough or (_disturbed(evidence) and not _costs_more(evidence, limits.latency_ratio)):
         return
@@ -181,6 +183,17 @@ def _latency(evidence: Evidence, baseline: Baseline, limits: Gates) -> Iterator[
         noisy = usual + NOISE * (worst - usual)
         limit = max(limits.latency_ratio * usual, usual + limits.latency_slack_ms, noisy)
         yield Measure("latency", figure, limit, figure > limit, words=f"ms from capture to result, {words}")
+
+
+def _cost(evidence: Evidence, limits: Gates) -> Iterator[Measure]:
+    """What a run takes of the processor, against the former model's runs in the same seconds: what other programs do cancels out, so
+    that a busy machine hides nothing. On a GPU the processor hardly works, and the times alone tell."""
+    now, former = evidence.run_cpu_ms, evidence.witness_cpu_ms
+    if now is None or former is None or former < LEAST_CPU_MS:
+        return
+    limit = max(limits.latency_ratio * former, former + limits.latency_slack_ms)
+    words = "ms of the processor for a run; the limit is by the former model's in the same seconds"
+    yield Measure("latency", now, limit, now > limit, words=words)
 
 
 def _p95(block: Block) -> float | None:

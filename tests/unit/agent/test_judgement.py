@@ -269,3 +269,13 @@ def test_processor_time_of_a_run_is_of_one_process_and_of_enough_runs() -> None:
     assert book.run_cpu_ms() == pytest.approx(20.0)
     book.read(2, 0.5, 10)
     assert book.run_cpu_ms() is None, "another process"
+
+
+def test_on_a_busy_machine_the_processors_time_tells_against_the_former_models_in_the_same_seconds() -> None:
+    busy = Machine(foreign_cpu_before=0.6, foreign_cpu=0.6)
+    dear = Evidence(seconds(25), machine=busy, run_cpu_ms=28.0, witness_cpu_ms=20.0)
+    breach = gates(dear)["latency"]
+    assert (breach.figure, breach.limit) == (28.0, 26.0)
+    assert gates(replace(dear, run_cpu_ms=25.0)) == {}
+    assert gates(replace(dear, witness_cpu_ms=None)) == {}, "nobody looks on"
+    assert gates(replace(dear, run_cpu_ms=1.9, witness_cpu_ms=1.0)) == {}, "a GPU does the work"
