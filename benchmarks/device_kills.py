@@ -13,7 +13,7 @@ import random
 import signal
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,7 +39,7 @@ class DeviceKills:
     lost: int = 0
     events: int = 0
     rollback_s: float | None = None
-    phases: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    phases: Counter[str] = field(default_factory=Counter)
 
 
 class Load(Protocol):

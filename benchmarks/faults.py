@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
 from typing import Any
 
@@ -32,6 +33,8 @@ def measure(kills: int, devices: int, seed: int) -> dict[str, Any]:
         "events_lost": whole.lost,
         "events": whole.events,
         "rollback_s": whole.rollback_s,
+        "device_back_s_median": statistics.median(whole.back_s) if whole.back_s else None,
+        "device_back_s_max": max(whole.back_s, default=None),
         "executor_phases": dict(started.where + forked.where),
         "device_phases": dict(whole.phases),
     }

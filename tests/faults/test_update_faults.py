@@ -88,6 +88,19 @@ def test_an_engine_that_leaks_is_taken_back(stand: DeviceStand) -> None:
     assert figures(reported)[0] > figures(reported)[1] >= 20 * MIB
 
 
+@pytest.mark.long
+def test_an_engine_that_is_slower_by_two_fifths_is_taken_back_and_an_equal_one_is_not(
+    stand: DeviceStand,
+) -> None:
+    """However busy the machine is: the processor's time of a run counts, against the former engine's in the same seconds."""
+    gates = {"min_frames": 350, "patience_s": 90, "off": ["frame-rate"]}
+    stand.push(stand.model("equal"), gates=gates)
+    stand.ended("COMMITTED", timeout_s=150.0)
+    stand.push(stand.model("slower", {"slower": 0.4}), gates=gates)
+    reported = stand.ended("ROLLED_BACK", reason="probation-failed", gate="latency", timeout_s=150.0)
+    assert figures(reported)[0] > figures(reported)[1]
+
+
 def test_a_workflow_that_fails_on_every_frame_is_taken_back_and_no_frame_is_lost(stand: DeviceStand) -> None:
     stand.push(workflow=raising(stand.workflow), gates={**GATES, "min_frames": 150})
     reported = stand.ended("ROLLED_BACK", reason="probation-failed", gate="step-errors")
