@@ -89,6 +89,7 @@ def test_an_engine_that_leaks_is_taken_back(stand: DeviceStand) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_an_engine_that_is_slower_by_two_fifths_is_taken_back_and_an_equal_one_is_not(
     stand: DeviceStand,
 ) -> None:
