@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime.model import preprocess
 from runtime.model.preprocess import antialiased, normalise, preprocessor
 from runtime.model.spec import InputSpec
 
@@ -114,3 +115,14 @@ def test_a_narrow_picture_is_cropped_without_making_the_whole_of_it():
     tensor = np.zeros((224, 224, 3), np.float32)
     preprocessor(spec, exact=True).into(image, tensor)
     assert (tensor == 77).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 900), (900, 6)])
+def test_on_the_live_path_the_crop_of_a_narrow_picture_is_that_of_the_whole(height, width, monkeypatch):
+    image = np.random.default_rng(4).integers(0, 256, (height, width, 3), np.uint8)
+    spec = InputSpec("x", 64, 64, resize="centre-crop", colour="BGR", layout="NHWC")
+    whole, part = np.zeros((2, 64, 64, 3), np.uint8)
+    preprocessor(spec).into(image, whole)
+    monkeypatch.setattr(preprocess, "_MAX_WHOLE_PX", 1)
+    preprocessor(spec).into(image, part)
+    assert np.abs(whole.astype(int) - part.astype(int)).max() <= 1
