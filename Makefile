@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 SOURCE ?=
 MODEL  ?=
 ARGS   ?=
+# Files of tests at a time; a file's tests stay together, since they share what they start.
+PARALLEL ?= 2
 # Compiled modules are kept: without them each of the tests' many processes compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -24,7 +26,7 @@ demo: $(STAMP)
 	@$(BIN)/outrider demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: $(STAMP) system
-	$(BIN)/python -m pytest -m 'not long and not gpu and not boot' $(ARGS)
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile -m 'not long and not gpu and not boot' $(ARGS)
 
 test-long: $(STAMP) system
 	$(BIN)/python -m pytest -m long --timeout 1800 $(ARGS)
