@@ -152,16 +152,7 @@ def compose(
     figures = _figures(config, clock, messages, work, lambda: uplink.settling)
     requests = Requests(work.device, work.updater, work.twin, figures.health, messages.out, clock, version())
     filming = open_filming(work.device, config, clock)
-    uploads = Uploads(
-        (filming.store, filming.samples),
-        network.client,
-        identity.url,
-        identity.api_token,
-        lambda: Backoff(1.0, 60.0, random.random),
-        clock,
-        config.limits.upload_max_bytes_s,
-        filming.may_leave,
-    )
+    uploads = _uploads(config, identity, clock, network, filming)
     farewell = Farewell(
         config, identity.device, clock, lambda: messages.outbox.count(Kind.RESPONSE), stop, asyncio.sleep
     )
@@ -193,6 +184,19 @@ def compose(
         filming,
         uploads,
         farewell,
+    )
+
+
+def _uploads(config: Config, identity: Identity, clock: Clock, network: Network, filming: Filming) -> Uploads:
+    return Uploads(
+        (filming.store, filming.samples),
+        network.client,
+        identity.url,
+        identity.api_token,
+        lambda: Backoff(1.0, 60.0, random.random),
+        clock,
+        config.limits.upload_max_bytes_s,
+        filming.may_leave,
     )
 
 

@@ -2,8 +2,8 @@
 
 One thread of its own owns the database; the event loop hands it operations and gets futures. Operations are committed in
 groups, at most `commit_s` after the first of them, and reach the disk `sync_s` after that at the latest: SIGKILL loses nothing
-that was acknowledged, a power cut about the last second (WAL, synchronous=NORMAL), and flash is spared. Full, it drops the oldest telemetry first, then the oldest events and
-responses, never state, and counts what it dropped.
+that was acknowledged, a power cut about the last second (WAL, synchronous=NORMAL), and flash is spared. Full, it drops the oldest
+telemetry first, then the oldest events and responses, never state, and counts what it dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import enum
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 from agent.clock import Clock
 from agent.errors import Degraded
+from agent.wal_sync import WalSync
 from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ class Outbox:
         self._max_age_s = max_age_s
         self._clock = clock
         self._commit_s = commit_s
-        self._sync_s = sync_s
-        self._sync_due_mono: float | None = None
+        self._sync = WalSync(path, sync_s, time.monotonic)
         self._waiting: queue.Queue[_Operation | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._ready: asyncio.Future[None] | None = None
@@ -272,31 +271,12 @@ class Outbox:
 
     def _next(self) -> _Operation | None:
         """The next operation; meanwhile what was committed is synced when it is time."""
-        while self._sync_due_mono is not None:
+        while (left_s := self._sync.left_s()) is not None:
             try:
-                return self._waiting.get(timeout=max(0.0, self._sync_due_mono - time.monotonic()))
+                return self._waiting.get(timeout=left_s)
             except queue.Empty:
-                self._sync()
+                self._sync.sync()
         return self._waiting.get()
-
-    def _sync(self) -> None:
-        """Bring what is committed to the disk. SQLite itself does that only when it copies its log back."""
-        self._sync_due_mono = None
-        try:
-            log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fdatasync(log_file)
-            finally:
-                os.close(log_file)
-        except OSError as e:
-            log.warning("outbox is not synced", extra={"cause": str(e)})
-
-    def _committed(self, changed: bool) -> None:
-        at_mono = time.monotonic()
-        if changed and self._sync_due_mono is None:
-            self._sync_due_mono = at_mono + self._sync_s
-        if self._sync_due_mono is not None and self._sync_due_mono <= at_mono:
-            self._sync()
 
     def _run_batch(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
         before, changes = self._rows, db.total_changes
@@ -308,7 +288,7 @@ class Outbox:
                 self._next_prune_mono = time.monotonic() + PRUNE_S
                 self._prune(db)
             db.execute("COMMIT")
-            self._committed(db.total_changes > changes)
+            self._sync.committed(db.total_changes > changes)
         except sqlite3.Error as e:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
