@@ -27,7 +27,9 @@ of comparisons."""
 _TINY = 1e-7
 """Keeps boxes without an area from dividing by zero; the authors' value."""
 
-_LEAST_AREA = float(np.finfo(np.float64).tiny)
+_LEAST_AREA = np.finfo(np.float64).tiny
+"""Of numpy's own type: beside it single precision becomes double, in which it is no zero."""
+_LEAST_AREA_BARE = float(_LEAST_AREA)
 _Doubles = npt.NDArray[np.float64]
 
 
@@ -72,7 +74,7 @@ def _one_by_one(
             height = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
             if width > 0 and height > 0:
                 common = width * height
-                if common / max(area + other - common, _LEAST_AREA) > iou_threshold:
+                if common / max(area + other - common, _LEAST_AREA_BARE) > iou_threshold:
                     break
         else:
             kept.append(i)

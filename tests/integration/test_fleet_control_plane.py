@@ -522,13 +522,6 @@ def test_command_line_shows_and_sets(
     assert json.loads(capsys.readouterr().out)["name"] == "from-cli"
 
 
-def test_page_fetches_nothing_from_outside(stand: Stand) -> None:
-    page = httpx.get(stand.url)
-    assert page.status_code == 200
-    assert "http" not in page.text.replace("http-equiv", "")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-
-
 def test_device_stream_of_zip_package_is_accepted(stand: Stand) -> None:
     import zipfile
 

@@ -78,3 +78,8 @@ def test_an_overlap_of_just_the_threshold_is_none(others):
     scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
     kept = [nms(boxes, scores, None, iou_threshold=t, max_detections=300) for t in (0.5, 0.49)]
     assert [len(indices) for indices in kept] == [others + 2, others + 1]
+
+
+def test_boxes_without_an_area_overlap_with_nothing_in_single_precision_too() -> None:
+    flat = np.array([[0, 48, 16, 48], [16, 16, 32, 32]], np.float32)
+    assert iou_matrix(flat, flat).tolist() == [[0.0, 0.0], [0.0, 1.0]]
