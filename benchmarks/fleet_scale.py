@@ -27,6 +27,8 @@ WANTED = 20_000
 PACE_S = 30.0
 CONNECTS_PER_S = 400.0
 CONNECT_MOST_S = 300.0
+SETTLE_S = 75.0
+"""What everybody said when they connected is stored by then."""
 STORM = 10_000
 STORM_MOST_S = 240.0
 ROLLOUT_MOST_S = 1200.0
@@ -61,7 +63,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             "connect_s": _until(lambda: stage.totals().get("connected", 0) == count, CONNECT_MOST_S),
         }
         _say(f"{stage.totals()}")
-        time.sleep(PACE_S)
+        time.sleep(SETTLE_S)
         figures |= _steady(stage, asked.seconds)
         if not asked.quick:
             figures |= _storm(stage)

@@ -20,6 +20,7 @@ from paho.mqtt.properties import Properties
 
 from fleet.broker import Endpoint
 from fleet.errors import Transient
+from fleet.properties import share_tables
 from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ def make_client(
     endpoint: Endpoint, client_id: str, receive_maximum: int, *, clean_start: bool = False
 ) -> Client:
     """A client for the session of this id, which acknowledges by hand; `clean_start` throws away what the broker keeps of it."""
+    share_tables()
     common: dict[str, Any] = {
         "username": endpoint.username,
         "password": endpoint.password,

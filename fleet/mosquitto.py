@@ -52,7 +52,7 @@ def configuration(folder: Path, listeners: Listeners, tls: Tls | None = None) ->
         "autosave_interval 30",
         "persistent_client_expiration 30d",
         f"max_packet_size {MAX_BYTES + 4096}",
-        "max_inflight_messages 100",
+        "max_inflight_messages 2000",
         "max_queued_messages 100000",
         "max_queued_bytes 268435456",
         "set_tcp_nodelay true",

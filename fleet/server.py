@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,9 @@ from fleet.files import write_atomic
 from fleet.plane import Plane, Seams
 from wire.reasons import Reason
 
+SWITCH_S = 0.0002
+"""How long a thread keeps the interpreter. The MQTT client gives it away several times a message, and waits so long for it each
+time while the ingest computes."""
 GRACEFUL_S = 5
 BACKLOG = 2048
 KEEP_ALIVE_S = 30
@@ -57,6 +61,7 @@ async def serve(data: DataDir, config: Config, seams: Seams | None = None) -> No
 
     :raises FleetError: it cannot start; the message says why and what to do
     """
+    sys.setswitchinterval(SWITCH_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
