@@ -347,14 +347,16 @@ def test_nobody_is_told_of_what_is_silenced_and_a_dead_switch_is_one_message(
             device.say("offline")
         site = one(client, site="lyon")
         assert site["subject"] == "site:lyon"
+        eventually(lambda: len(hook.got) == 3)
+        assert json.loads(hook.got[2][3])["subject"] == "site:lyon"
         assert alert("ack", site["id"], "--note", "the switch")[0] == 0
         assert "the switch" in alert("show", site["id"])[1]
         for device in lyon:
             device.say("online")
         eventually(lambda: client.alerts.get(site["id"])["state"] == "resolved")
         eventually(lambda: roots(client) == [])
-        subjects = [json.loads(each[3])["subject"] for each in hook.got[2:]]
-        assert subjects[0] == "site:lyon"
+        eventually(lambda: len(hook.got) == 4)
+        assert json.loads(hook.got[3][3])["subject"] == "site:lyon"
         assert "critical" in alert("rule", "list")[1]
         assert alert("rule", "remove", "warning")[0] == 1
         assert "hook" in alert("target", "list")[1]
