@@ -42,6 +42,7 @@ from agent.stamp import Stamp
 from agent.store import Store
 from agent.trust import Gate
 from agent.twin import Twin
+from agent.update.account import Accounts
 from agent.update.contact import Contact
 from agent.update.install import install
 from agent.update.installed import look, python_of
@@ -327,7 +328,8 @@ def _work(
     deadlines = Deadlines(
         fetch_s=config.limits.fetch_deadline_s, swap_s=config.limits.switch_deadline_s + SWAP_MARGIN_S
     )
-    updater = Updater(journal, ground, slots, clock, deadlines, identity.device)
+    accounts = Accounts(config.state_dir)
+    updater = Updater(journal, ground, slots, clock, deadlines, identity.device, accounts)
     network.downloader.trouble = network.vouch.trouble = updater.trouble
     twin = Twin(device, lambda: updater.status, clock, messages.out.reported, version(), lambda: release)
     device.on_change = twin.changed

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import Refused
+from agent.update.account import Account, Accounts
 from agent.update.executor import Executor
 from agent.update.ground import Go, Refusal, Skip, Wait
 from agent.update.journal import Document, Journal, Outcome, Quarantined
@@ -45,6 +46,7 @@ class Updater:
         clock: Clock,
         deadlines: Deadlines,
         device: str,
+        accounts: Accounts,
     ) -> None:
         self.status = Status()
         self.lease = Lease(clock)
@@ -55,6 +57,7 @@ class Updater:
         self._journal = journal
         self._ground = ground
         self._slots = slots
+        self._accounts = accounts
         self._clock = clock
         self._executor = Executor(
             journal, ground, LoopTime(clock), deadlines, self.lease.holder, self._told, device
@@ -68,6 +71,7 @@ class Updater:
 
     def start(self) -> None:
         """Decide about an update that was cut, run what `current` names, at once and with no network, and take the update up."""
+        self._recall()
         cut = self._executor.recover(gone_back=self._slots.went_back())
         try:
             self._slots.sweep()
@@ -86,7 +90,8 @@ class Updater:
                 told.reason,
                 told.message,
                 told.problems,
-                report=self._report(),
+                swaps=self.status.swaps,
+                report=self._report(self.status.report.phases),
             )
         if running is not None:
             self._ground.start(running)
@@ -95,6 +100,14 @@ class Updater:
                 "taking up an update that was cut", extra={"revision": cut.revision, "starts": cut.starts}
             )
         self._put(self._oldest_first(cut))
+
+    def _recall(self) -> None:
+        """What came of the newest update so far, as it was told before this start."""
+        newest = self._journal.under_way() or self._journal.outcome()
+        kept = self._accounts.read()
+        if newest is not None and kept.revision == newest.revision:
+            report = UpdateReport(phases=kept.phases, began=kept.began)
+            self.status = replace(self.status, report=report, swaps=kept.swaps)
 
     def _oldest_first(self, cut: Outcome | None) -> Document | None:
         """The update to go on with; one that may still be superseded by a newer one is."""
@@ -258,9 +271,12 @@ class Updater:
             progress=0.0 if outcome.phase is Phase.FETCHING else None,
             **changes,
         )
+        report = self.status.report
+        account = Account(outcome.revision, report.phases, report.began, self.status.swaps)
+        self._accounts.keep(account, durable=outcome.phase in TERMINAL)
 
     def _begun(self, phase: Phase, report: UpdateReport) -> UpdateReport:
-        """The report with the time at which a phase began; of an update that is taken up again its first phases are not known."""
+        """The report with the time at which a phase began, for the first time where it is begun again after a start."""
         began = {} if phase is Phase.OFFERED else dict(self.status.report.began)
         began.setdefault(phase.value.lower(), round(self._clock.wall(), 3))
         return report.model_copy(update={"began": began})

@@ -15,6 +15,7 @@ from agent.outbox import Kind
 from agent.outgoing import Outgoing
 from agent.stamp import Stamp
 from agent.update.__main__ import run
+from agent.update.account import Accounts
 from agent.update.executor import Executor
 from agent.update.ground import Go, Refusal, Skip, TooLate, Wait
 from agent.update.journal import Document, Journal, Outcome
@@ -29,7 +30,7 @@ from wire.names import DeviceId, FleetId
 from wire.phase import Phase
 from wire.problem import Problem
 from wire.reasons import Reason
-from wire.reported import ObjectState, Reported
+from wire.reported import ObjectState, Reported, UpdateReport
 from wire.topics import DeviceTopics
 
 NEW, OLD = "sha256:" + "e" * 64, "sha256:" + "0" * 64
@@ -333,7 +334,7 @@ def test_an_agent_that_did_not_start_takes_its_revision_with_it(bench: Bench) ->
 
 def updater(journal: Journal, ground: Ground, path: Path) -> Updater:
     kind: Any = ground
-    return Updater(journal, kind, Slots(path), ManualClock(), Deadlines(), "d")
+    return Updater(journal, kind, Slots(path), ManualClock(), Deadlines(), "d", Accounts(path))
 
 
 def desired(revision: int) -> Desired:
@@ -486,3 +487,42 @@ def test_a_reported_state_with_endless_texts_is_cut_short_and_told() -> None:
         assert told["problems"][0]["path"] == "steps.0"
 
     asyncio.run(main())
+
+
+def test_a_start_tells_again_what_came_of_the_newest_update(tmp_path: Path) -> None:
+    told: list[UpdateReport] = []
+
+    async def first(subject: Updater, _ground: Ground, _journal: Journal) -> None:
+        for revision in (1, 2):
+            subject.offer(desired(revision))
+            await settled(subject)
+        told.append(subject.status.report)
+
+    async def second(subject: Updater, _ground: Ground, journal: Journal) -> None:
+        told.append(subject.status.report)
+        journal.accept(Document(3, b'{"revision": 3}'), 0.0)
+
+    async def third(subject: Updater, _ground: Ground, _journal: Journal) -> None:
+        assert "probation" not in subject.status.report.phases, "of another update"
+
+    driven(first, tmp_path, judge=Go("all gates hold", {"frames": 200}))
+    driven(second, tmp_path)
+    assert told[0].phases["probation"] == {"note": "all gates hold", "frames": 200}
+    assert told[1] == told[0]
+    (tmp_path / "last-update.json").write_bytes(b"{half")
+    driven(third, tmp_path, fetch=lambda: asyncio.Event().wait())
+
+
+def test_a_probation_that_is_cut_keeps_what_was_told_before_it(tmp_path: Path) -> None:
+    async def first(subject: Updater, _ground: Ground, _journal: Journal) -> None:
+        subject.offer(desired(1))
+        await settled(subject)
+        assert subject.status.phase is Phase.PROBATION
+
+    async def second(subject: Updater, _ground: Ground, _journal: Journal) -> None:
+        assert subject.status.report.phases["verified"] == {"note": "fits"}
+        assert subject.status.report.phases["probation"] == {"note": "good"}
+        assert subject.status.phase is Phase.COMMITTED
+
+    driven(first, tmp_path, admit=Go("fits"), judge=Wait())
+    driven(second, tmp_path, judge=Go("good"))
