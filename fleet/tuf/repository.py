@@ -65,7 +65,7 @@ class Work:
 
     @property
     def root(self) -> Root:
-        root: Root = roles.read(self.files["root"]).signed
+        root: Root = roles.known(self.files["root"]).signed
         return root
 
 
@@ -110,12 +110,12 @@ class Repository:
             signed: dict[str, Collection[str]] = {}
             for role in {role_of(path) for path in paths.values()}:
                 content = shelf.get(session, role, None)
-                signed[role] = roles.read(content).signed.targets if content else ()
+                signed[role] = roles.known(content).signed.targets if content else ()
         return {digest for digest, path in paths.items() if path not in signed[role_of(path)]}
 
     def state_keys(self) -> tuple[str, ...]:
         """The hexadecimal public keys that may sign desired states, newest first."""
-        return _state_keys(roles.read(self.file("targets", None)).signed)
+        return _state_keys(roles.known(self.file("targets", None)).signed)
 
     # --- making and renewing ------------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Repository:
         if brought or work.changed & {"root", "targets"}:
             audit.record(session, at, actor, "trust.publish", ", ".join(sorted(work.changed))[:200] or "-")
         shelf.prune(session, work.changed, at)
-        after = _state_keys(roles.read(work.files["targets"]).signed)
+        after = _state_keys(roles.known(work.files["targets"]).signed)
         self.on_state_keys(after)
         return work
 
@@ -238,7 +238,7 @@ class Repository:
 
     def _artifacts(self, work: Work) -> None:
         """All of it under new top-level targets where these are ready, else under those there are."""
-        old = roles.read(work.files["targets"])
+        old = roles.known(work.files["targets"])
         draft = self._draft(work, "targets", old.signed)
         if not _sound(work.root, "targets", old) and draft is None:
             draft = roles.next_version(work.files["targets"], self._end("targets"))
@@ -267,7 +267,7 @@ class Repository:
         """New versions of the roles that need one under these targets; and those without which these cannot come into force."""
         made, lacking = {}, set()
         for role in ARTIFACT_ROLES:
-            old = roles.read(work.files[role])
+            old = roles.known(work.files[role])
             sound = _sound(targets, role, old)
             wanted = work.wanted[role]
             if sound and old.signed.targets == wanted and not self._due(work, role):
@@ -321,7 +321,7 @@ class Repository:
 
     def _good(self, work: Work, root: Root, role: str) -> bool:
         content = work.files.get(role)
-        return content is not None and not self._due(work, role) and _sound(root, role, roles.read(content))
+        return content is not None and not self._due(work, role) and _sound(root, role, roles.known(content))
 
     def _next(self, work: Work, role: str) -> int:
         return roles.version_of(work.files[role]) + 1 if role in work.files else 1
@@ -333,13 +333,11 @@ class Repository:
 
     def _due(self, work: Work, role: str) -> bool:
         """Whether half of its life is over."""
-        end: float = roles.read(work.files[role]).signed.expires.timestamp()
-        return end - work.at_wall < self._days.of(role) * DAY_S / 2
+        return roles.end_of(work.files[role]) - work.at_wall < self._days.of(role) * DAY_S / 2
 
     def _nearly_over(self, work: Work, role: str) -> bool:
         """Whether people should be asked for a signature, where no key of it is here."""
-        end: float = roles.read(work.files[role]).signed.expires.timestamp()
-        return end - work.at_wall < self._days.of(role) * DAY_S / 4
+        return roles.end_of(work.files[role]) - work.at_wall < self._days.of(role) * DAY_S / 4
 
     def _sign(self, delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> None:
         roles.sign(metadata, self.keys.signers(roles.key_ids(delegator, role)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from securesystemslib.signer import Key, Signer
@@ -37,6 +38,8 @@ TOP_ROLES = ("root", "targets", "snapshot", "timestamp")
 OFFLINE_ROLES = frozenset({"root", "targets"})
 """Whose keys are made in the folder that is to be moved away."""
 SERIALIZER = JSONSerializer(compact=True)
+KEPT_FILES = 64
+"""How many files' metadata are kept read: those in force and as many again."""
 
 
 class Unsound(ValueError):
@@ -102,7 +105,7 @@ def new_timestamp(snapshot: bytes, version: int, expires_wall: float) -> Metadat
 
 def lists(content: bytes, members: Mapping[str, bytes]) -> bool:
     """Whether a snapshot or timestamp names just these files."""
-    signed = read(content).signed
+    signed = known(content).signed
     meta = signed.meta if isinstance(signed, Snapshot) else {"snapshot.json": signed.snapshot_meta}
     if set(meta) != {f"{role}.json" for role in members}:
         return False
@@ -122,12 +125,26 @@ def read(content: bytes) -> Metadata[Any]:
         raise Unsound(f"no metadata of the update framework: {e}") from e
 
 
+@lru_cache(maxsize=KEPT_FILES)
+def known(content: bytes) -> Metadata[Any]:
+    """As `read`, and kept for whoever asks next: not to be changed.
+
+    :raises Unsound: no metadata
+    """
+    return read(content)
+
+
 def write(metadata: Metadata[Any]) -> bytes:
     return metadata.to_bytes(SERIALIZER)
 
 
 def version_of(content: bytes) -> int:
-    return int(read(content).signed.version)
+    return int(known(content).signed.version)
+
+
+def end_of(content: bytes) -> float:
+    """When it expires, as seconds of wall time."""
+    return float(known(content).signed.expires.timestamp())
 
 
 def next_version(content: bytes, expires_wall: float) -> Metadata[Any]:

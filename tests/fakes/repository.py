@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import pickle
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,23 +36,14 @@ class Repository:
         """`thresholds`: role or group → number of keys, how many must sign."""
         self.now_wall = now_wall
         self.days = 30.0
-        self.keys: dict[str, list[CryptoSigner]] = {}
-        self.thresholds: dict[str, int] = {}
-        for name in NAMES:
-            count, self.thresholds[name] = (thresholds or {}).get(name, (1, 1))
-            self.keys[name] = [new_key() for _ in range(count)]
+        wanted = tuple((thresholds or {}).get(name, (1, 1)) for name in NAMES)
+        self.thresholds = {name: least for name, (_, least) in zip(NAMES, wanted, strict=True)}
+        keys, made = _first(now_wall + 365 * DAY_S, wanted)
+        self.keys = {name: list(held) for name, held in keys.items()}
+        self.now: dict[str, Metadata[Any]] = pickle.loads(made)
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.before_answer: Callable[[str], None] = lambda _name: None
-        end_wall = now_wall + 365 * DAY_S
-        held = {name: self.key_set(name) for name in NAMES}
-        self.now: dict[str, Metadata[Any]] = {
-            "root": roles.new_root(held, end_wall),
-            "targets": roles.new_targets(held, end_wall),
-            **{role: roles.new_artifacts(end_wall) for role in ARTIFACT_ROLES},
-        }
-        for role in self.now:
-            self.sign(role)
         self.publish()
 
     # --- a Source -----------------------------------------------------------------------------------------------------
@@ -156,3 +149,23 @@ def new_key() -> CryptoSigner:
 def group_of(role: str) -> str:
     """Under which name the keys of a role go."""
     return role.partition("-")[0]
+
+
+@lru_cache(maxsize=8)
+def _first(
+    end_wall: float, wanted: tuple[tuple[int, int], ...]
+) -> tuple[dict[str, list[CryptoSigner]], bytes]:
+    """Keys, and the first metadata they have signed, pickled: the same for every repository that begins alike."""
+    keys = {name: [new_key() for _ in range(count)] for name, (count, _) in zip(NAMES, wanted, strict=True)}
+    held = {
+        name: KeySet(tuple(key.public_key for key in keys[name]), least)
+        for name, (_, least) in zip(NAMES, wanted, strict=True)
+    }
+    made: dict[str, Metadata[Any]] = {
+        "root": roles.new_root(held, end_wall),
+        "targets": roles.new_targets(held, end_wall),
+        **{role: roles.new_artifacts(end_wall) for role in ARTIFACT_ROLES},
+    }
+    for role, metadata in made.items():
+        roles.sign(metadata, keys[group_of(role)])
+    return keys, pickle.dumps(made)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleet.config import Config, DataDir
 from fleet.db import Database
@@ -17,11 +16,9 @@ from fleet.signing import Signer
 from fleet.tables import StoredObject, Version
 from fleet.tuf.keys import load_key
 from fleet.tuf.offline import Papers
-from fleet.tuf.repository import counts
 from fleet.tuf.rotation import Change
 from fleet.tuf.trust import Trust
-from tests.unit.fleet.conftest import StillClock
-from wire import dsse
+from tests.unit.fleet.conftest import Founding, StillClock
 from wire.command import Command
 
 
@@ -29,16 +26,20 @@ class Office:
     """A control plane whose keys can be taken away."""
 
     def __init__(
-        self, root: Path, database: Database, clock: StillClock, threshold: tuple[int, int] = (1, 1)
+        self,
+        root: Path,
+        database: Database,
+        clock: StillClock,
+        founding: Founding,
+        threshold: tuple[int, int] = (1, 1),
     ) -> None:
         self.database = database
         self.data = DataDir(root)
         self.safe = root / "safe"
         self.safe.mkdir()
-        key = self.state = Ed25519PrivateKey.generate()
-        self.signer = Signer(key)
+        self.state = founding.into(database, self.data.trust_keys, self.data.offline, threshold)
+        self.signer = Signer(self.state)
         self.trust = Trust(self.data, database, clock, Config().trust_days, self.signer)
-        self.trust.create(counts((1, 1), (1, 1), threshold), dsse.public_bytes(key))
 
     def take_away(self, *names: str) -> None:
         for path in self.trust.keys.paths().values():
@@ -64,8 +65,8 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path, database: Database, clock: StillClock) -> Office:
-    return Office(tmp_path, database, clock)
+def office(tmp_path: Path, database: Database, clock: StillClock, founding: Founding) -> Office:
+    return Office(tmp_path, database, clock, founding)
 
 
 def test_a_person_is_told_what_changes_and_the_signed_paper_comes_into_force(office: Office) -> None:
@@ -96,9 +97,9 @@ def test_a_control_plane_that_lies_about_what_is_in_force_is_not_believed(office
 
 
 def test_several_people_sign_one_after_the_other(
-    tmp_path: Path, database: Database, clock: StillClock
+    tmp_path: Path, database: Database, clock: StillClock, founding: Founding
 ) -> None:
-    office = Office(tmp_path, database, clock, (3, 2))
+    office = Office(tmp_path, database, clock, founding, (3, 2))
     office.take_away("models")
     office.upload(1)
     papers = office.papers()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import Metadata
 
 from fleet.config import TrustDays
@@ -19,9 +18,9 @@ from fleet.lease import Leadership
 from fleet.tables import StoredObject, Version
 from fleet.tuf import roles
 from fleet.tuf.keys import KeyRing, from_raw, load_key, make_key, public_pem
-from fleet.tuf.repository import Repository, counts
+from fleet.tuf.repository import Repository
 from fleet.tuf.rotation import Change, Rotation
-from tests.unit.fleet.conftest import StillClock
+from tests.unit.fleet.conftest import Founding, StillClock
 from wire import dsse
 from wire.targets import role_of, target_path
 
@@ -31,17 +30,16 @@ DAY_S = 86400.0
 class Bench:
     """A repository with its keys on disk."""
 
-    def __init__(self, root: Path, database: Database, clock: StillClock) -> None:
+    def __init__(self, root: Path, database: Database, clock: StillClock, founding: Founding) -> None:
+        self.founding = founding
         self.root, self.database, self.clock = root, database, clock
         self.days = TrustDays()
         self.ring = KeyRing(root / "keys", root / "offline")
         self.repository = Repository(database, self.ring, clock, self.days)
         self.rotation = Rotation(database, self.ring, clock, self.days)
-        self.state = Ed25519PrivateKey.generate()
 
-    def create(self, root: tuple[int, int] = (1, 1), artifacts: tuple[int, int] = (1, 1)) -> None:
-        public = from_raw(dsse.public_bytes(self.state))
-        self.repository.create(counts(root, (1, 1), artifacts), public)
+    def create(self, artifacts: tuple[int, int] = (1, 1)) -> None:
+        self.state = self.founding.into(self.database, self.root / "keys", self.root / "offline", artifacts)
 
     def upload(self, number: int, kind: str = "model") -> str:
         digest = f"sha256:{number:064x}"
@@ -98,8 +96,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, database: Database, clock: StillClock) -> Bench:
-    return Bench(tmp_path, database, clock)
+def bench(tmp_path: Path, database: Database, clock: StillClock, founding: Founding) -> Bench:
+    return Bench(tmp_path, database, clock, founding)
 
 
 def test_an_upload_makes_one_role_snapshot_and_timestamp_anew(bench: Bench) -> None:
