@@ -65,6 +65,8 @@ def test_whatever_happens_nobody_is_told_too_often_or_without_need(
                 if last is not None and last[1] is not Notice.RESOLVED:
                     assert at - last[0] >= RULES[rule].repeat_s
             told[key].append((at, notice))
+        for key in [key for key, alert in alerts.items() if alert.resolved_at is not None and alert.silence]:
+            told[key].clear()  # it was over while nobody was to be told; should it come back, that is news
         for key, alert in alerts.items():
             former = before.get(key)
             if former is None or former.resolved_at is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from fleet.aliases import Aliases
 from fleet.audit import AuditLog
@@ -179,24 +180,21 @@ def test_unfinished_rollout_keeps_what_it_brings_and_what_devices_had_before(
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_file_of_what_a_device_may_go_back_to_ever_goes(
-    data: st.DataObject, empty_database: Any, tmp_path_factory: pytest.TempPathFactory, clock: StillClock
+    data: st.DataObject, database: Database, clock: StillClock
 ) -> None:
-    path = tmp_path_factory.mktemp("gc") / "fleet.db"
-    path.write_bytes(empty_database.read_bytes())
-    database = Database(f"sqlite:///{path}")
-    try:
-        files = st.sets(st.sampled_from(["f1", "f2", "f3", "f4"]), min_size=1)
-        held = {number: tuple(sorted(data.draw(files))) for number in range(1, 6)}
-        for number, names in held.items():
-            add(database, number, names)
-        revisions = data.draw(st.dictionaries(st.integers(1, 8), st.integers(1, 5), min_size=1))
-        run = data.draw(st.sets(st.sampled_from(sorted(revisions))))
-        device(database, "d", revisions, run, data.draw(st.sampled_from([0, *revisions])))
-        garbage = Garbage(database, Shelf(set()), clock)
-        plan = garbage.plan(ALL)
-        back = {revisions[r] for r in run} | {revisions[max(revisions)]}
-        assert back.isdisjoint(v.version for v in plan.versions)
-        needed = {digest(name) for number in back for name in (*held[number], f"a{number}")}
-        assert needed.isdisjoint(plan.objects)
-    finally:
-        database.close()
+    with database.write() as session:
+        for table in (RevisionRun, DesiredRevision, Device, ArtifactFile, Version, StoredObject):
+            session.execute(delete(table))
+    files = st.sets(st.sampled_from(["f1", "f2", "f3", "f4"]), min_size=1)
+    held = {number: tuple(sorted(data.draw(files))) for number in range(1, 6)}
+    for number, names in held.items():
+        add(database, number, names)
+    revisions = data.draw(st.dictionaries(st.integers(1, 8), st.integers(1, 5), min_size=1))
+    run = data.draw(st.sets(st.sampled_from(sorted(revisions))))
+    device(database, "d", revisions, run, data.draw(st.sampled_from([0, *revisions])))
+    garbage = Garbage(database, Shelf(set()), clock)
+    plan = garbage.plan(ALL)
+    back = {revisions[r] for r in run} | {revisions[max(revisions)]}
+    assert back.isdisjoint(v.version for v in plan.versions)
+    needed = {digest(name) for number in back for name in (*held[number], f"a{number}")}
+    assert needed.isdisjoint(plan.objects)

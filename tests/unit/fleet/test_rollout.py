@@ -113,15 +113,17 @@ class Fleet:
             self.seen[device] = Seen(True, revision, revision - 1, revision, end, "golden-mismatch", "no")
 
     def _world(self) -> World:
-        seen = {
-            device: replace(
-                self.seen.get(device, Seen(True)),
-                online=self.online(device, self.at),
-                newest=self.newest[device],
-            )
-            for device in self.devices
-        }
-        return World(self.at, seen, frozenset(self.devices), self.figures)
+        for device in self.devices:
+            seen, online = self.seen.get(device, Seen(True)), self.online(device, self.at)
+            if (seen.online, seen.newest) != (online, self.newest[device]):
+                seen = replace(seen, online=online, newest=self.newest[device])
+            self.seen[device] = seen
+        return World(
+            self.at,
+            {device: self.seen[device] for device in self.devices},
+            frozenset(self.devices),
+            self.figures,
+        )
 
 
 NAMES = [f"d{n}" for n in range(20)]
