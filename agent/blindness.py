@@ -182,16 +182,30 @@ class LastHour:
     """Blind seconds by cause of the last 60 minutes, from the books read once a minute. Pure."""
 
     MINUTES = 60
+    STEP_S = 60.0
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, dict[str, float]]] = deque(maxlen=self.MINUTES + 1)
 
+    def begin(self, ledger: CameraLedger, at_mono: float) -> None:
+        """Count from here; a gap that is open since before, while the agent was down, counts as if it had been read meanwhile."""
+        cause, open_s = ledger.blind_now(at_mono) or ("", 0.0)
+        closed = ledger.totals().blind_s
+        back_s = min(open_s, self.MINUTES * self.STEP_S)
+        while True:
+            self._marks.append(
+                (at_mono - back_s, {**closed, cause: closed.get(cause, 0.0) + open_s - back_s})
+            )
+            if back_s < self.STEP_S:
+                return
+            back_s -= self.STEP_S
+
     def read(self, ledger: CameraLedger, at_mono: float) -> dict[str, float]:
         """What was blind since the oldest mark that is not older than an hour, the open interval included."""
         now = _with_open(ledger, at_mono)
-        if not self._marks or at_mono - self._marks[-1][0] >= 60.0:
+        if not self._marks or at_mono - self._marks[-1][0] >= self.STEP_S:
             self._marks.append((at_mono, now))
-        hour_s = self.MINUTES * 60.0
+        hour_s = self.MINUTES * self.STEP_S
         _, before = next((mark for mark in self._marks if at_mono - mark[0] <= hour_s), (at_mono, now))
         # A cause may lose what it had: time before the first result is shown under one and booked under another.
         spans = {cause: blind_s - before.get(cause, 0.0) for cause, blind_s in now.items()}

@@ -166,7 +166,7 @@ class Agent:
     async def _close(self) -> None:
         parts = self._parts
         await parts.commands.close()
-        await parts.work.device.close()
+        await parts.work.device.close(Reason.AGENT_RESTARTING if self.starts_anew else Reason.AGENT_DOWN)
         await parts.messages.relays.close()
         await parts.messages.outbox.close()
         await parts.network.client.aclose()

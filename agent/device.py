@@ -203,9 +203,9 @@ class Device:
         """The pipeline that watches a camera."""
         return next((unit for unit in self.pipelines.values() if unit.spec.camera.name == camera), None)
 
-    async def close(self) -> None:
-        """End everything, then write the books for the last time."""
-        await self.supervisor.close()
+    async def close(self, cause: Reason = Reason.AGENT_DOWN) -> None:
+        """End everything, then write the books for the last time; cameras are blind from now on for this cause."""
+        await self.supervisor.close(cause)
         for unit in self.pipelines.values():
             unit.clear()
         self._save_books(self._config.state_dir, durable=True)

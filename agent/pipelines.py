@@ -67,6 +67,7 @@ class PipelineUnit:
         self.faults: list[local.PictureFault] = []
         self.relief = Relief()
         self.last_hour = LastHour()
+        self.last_hour.begin(ledger, clock.mono())
         self.stats: local.PipelineStats | None = None
         self.up = False
         self.refused: UpdateRefused | None = None
@@ -281,6 +282,7 @@ class PipelineUnit:
         """The candidate is committed: its events count, and it goes on with the books of the one it replaces."""
         if former is not None:
             self.ledger.succeed(former.ledger)
+            self.last_hour = former.last_hour
         self._intake.release()
 
     async def snapshot(self, *, annotated: bool, max_width_px: int, purpose: str = "device") -> Picture:

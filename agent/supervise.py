@@ -126,9 +126,10 @@ class Keeper:
         if self._process is not None and self._cause is None and silent_s > self.part.silence_s():
             self.end(Reason.PIPELINE_HUNG, f"silent for {silent_s:.1f} s")
 
-    async def stop(self) -> None:
-        """End the process in good order: `Stop`, then SIGTERM, then SIGKILL, `stop_s` in all."""
+    async def stop(self, cause: Reason = Reason.PIPELINE_DOWN) -> None:
+        """End the process in good order: `Stop`, then SIGTERM, then SIGKILL, `stop_s` in all. `cause` is why, for the books."""
         self._stopping.set()
+        self._cause = self._cause or cause
         if self._task is None:
             return
         steps: tuple[Callable[[], object], ...] = (
@@ -266,7 +267,7 @@ class Supervisor:
         self._on_tick(at_mono)
         self.last_tick_mono = at_mono
 
-    async def close(self) -> None:
-        """End all children, together."""
+    async def close(self, cause: Reason = Reason.AGENT_DOWN) -> None:
+        """End all children, together. `cause`: why there is nobody to watch from now on."""
         keepers, self._keepers = list(self._keepers), set()
-        await asyncio.gather(*(keeper.stop() for keeper in keepers))
+        await asyncio.gather(*(keeper.stop(cause) for keeper in keepers))

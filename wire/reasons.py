@@ -106,6 +106,7 @@ class Reason(str, Enum):
     PIPELINE_HUNG = "pipeline-hung"
     PIPELINE_FLAPPING = "pipeline-flapping"
     AGENT_DOWN = "agent-down"
+    AGENT_RESTARTING = "agent-restarting"
     STARTING = "starting"
     # control plane
     NOT_AUTHENTICATED = "not-authenticated"
@@ -250,6 +251,7 @@ TEXTS: dict[Reason, str] = {
     Reason.PIPELINE_HUNG: "The camera's pipeline process gave no sign of life and was ended; it is being started again.",
     Reason.PIPELINE_FLAPPING: "The camera's pipeline process has ended too often; it is started again at long intervals. See the log.",
     Reason.AGENT_DOWN: "The agent was not running.",
+    Reason.AGENT_RESTARTING: "The agent started anew with another release of itself, and its cameras with it.",
     Reason.STARTING: "The part has been started and has not given a result yet.",
     Reason.NOT_AUTHENTICATED: "The request carries no valid bearer token. Give one with --token or OUTRIDER_FLEET_TOKEN.",
     Reason.NOT_ALLOWED: "The token's role or device does not allow this. Use a token with the right role.",

@@ -102,6 +102,11 @@ def test_what_runs_is_the_slot_and_the_control_plane_knows_it(place: Place) -> N
     assert not (place.device.state_dir / "agent" / "pending").exists()
     executable = Path(f"/proc/{place.device.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
     assert executable == str(place.device.state_dir / "agent" / "slots" / "a" / "bin" / "python")
+    camera = place.device.status()["health"]["cameras"]["door"]
+    blind_s, hour_s = (camera[name]["agent-restarting"] for name in ("blind_s", "blind_hour_s"))
+    assert 0 < blind_s < BLIND_AT_MOST_S
+    assert abs(hour_s - blind_s) < 1.0
+    print(f"blind for the good release: {blind_s:.1f} s")
     with place.stand.client() as client:
         users = client.users_of("release", "agent", "1")
     assert [(use["device"], use["wanted"], use["running"]) for use in users] == [("r-1", True, True)]

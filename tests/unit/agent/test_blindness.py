@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.blindness import CameraLedger
+from agent.blindness import CameraLedger, LastHour
 from wire.local import PipelineStats
 from wire.reasons import Reason
 
@@ -135,3 +136,28 @@ def test_a_replacement_of_a_camera_that_was_blind_ends_that_blindness_under_its_
     new.told(watched(45.0, 50.0, blind_cause="camera-lost", blind_since_mono=50.0))
     later.succeed(new)
     assert later.blind_now(70.0) == ("camera-lost", 20.0)
+
+
+def test_an_hour_holds_what_was_blind_while_the_agent_was_down() -> None:
+    ledger = CameraLedger(0.0)
+    ledger.told(watched(1.0, 10_000.0))
+    ledger.process_ended(Reason.AGENT_RESTARTING, 10_000.4)
+    back = CameraLedger.from_json(json.loads(json.dumps(ledger.to_json())), 10_006.0, same_boot=True)
+    hour = LastHour()
+    hour.begin(back, 10_006.0)
+    assert hour.read(back, 10_008.0) == {"agent-restarting": 8.0}
+    back.told(watched(10_009.0, 10_010.0))
+    assert hour.read(back, 10_010.0) == {"agent-restarting": 9.0}
+    assert back.totals().blind_s == {"starting": 1.0, "agent-restarting": 9.0}
+    assert hour.read(back, 10_000.0 + 3700.0) == {}
+
+
+def test_an_hour_holds_no_more_than_the_end_of_a_long_absence() -> None:
+    ledger = CameraLedger(0.0)
+    ledger.told(watched(1.0, 1000.0))
+    back = CameraLedger.from_json(json.loads(json.dumps(ledger.to_json())), 21_000.0, same_boot=True)
+    hour = LastHour()
+    hour.begin(back, 21_000.0)
+    assert hour.read(back, 21_000.0) == {"agent-down": 3600.0}
+    back.told(watched(21_010.0, 21_020.0))
+    assert 1740.0 <= hour.read(back, 21_010.0 + 1800.0)["agent-down"] <= 1800.0
