@@ -103,7 +103,8 @@ class Limits(_Section):
     """Bounds of uploads, checks and kept history.
 
     Health messages are kept for `raw_hours`, then in steps: of a minute for `minutes_hours`, of a quarter of an hour for `history_days`,
-    of a day for `daily_days`. Faults and alerts that are over stay for `faults_days`.
+    of a day for `daily_days`. Faults and alerts that are over stay for `faults_days`. From `keeper_devices` devices on a process of its own works on
+    health and alerts; 0 is always.
     """
 
     upload_bytes: int = Field(default=2 * GIB, ge=1)
@@ -132,6 +133,7 @@ class Limits(_Section):
     certificate_days: float = Field(default=90.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1, le=600)
     receive_maximum: int = Field(default=10_000, ge=1, le=65535)
+    keeper_devices: int = Field(default=1000, ge=0)
 
 
 class FaultSettings(_Section):

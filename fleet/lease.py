@@ -38,6 +38,14 @@ class Lease:
     until_wall: float
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lease as its holder knows it: whose it is, and its fencing token."""
+
+    holder: str
+    token: int
+
+
 def decide(current: Lease | None, me: str, at_wall: float, term_s: float) -> Lease | None:
     """The lease as it is to be, if it is to be mine: renewed, taken over, or None while somebody else has it."""
     if current is None:
@@ -74,9 +82,9 @@ class Leadership:
         return self._clock.mono() < self._until_mono
 
     @property
-    def token(self) -> int:
-        """The fencing token of the lease last held."""
-        return self._token
+    def held(self) -> Held:
+        """The lease last held."""
+        return Held(self._replica, self._token)
 
     def check(self, session: Session) -> None:
         """Within a transaction that only the leader may make.

@@ -40,6 +40,7 @@ from fleet.events.log import EventLog
 from fleet.garbage import Garbage
 from fleet.health.care import HealthCare
 from fleet.ingest import Ingest
+from fleet.keeper.keeping import Keeping
 from fleet.lease import Leadership
 from fleet.link import Link
 from fleet.mosquitto import Tls
@@ -203,10 +204,11 @@ class Plane:
         )
         self.replica = self._make_replica(client_id, subscriptions)
         self.desired.guard = self.replica.check
-        parts = (self.database, self.clock, self.ids, self.roster, config)
-        leading = (lambda: self.replica.leads, self.replica.check)
-        self.health = HealthCare(*parts, *leading)
-        self.alerts = AlertCare(*parts, self.health.watch, os.environ, self._publish, *leading)
+        parts = (self.database, self.clock, self.ids)
+        leading = (self._leads, self.replica.check)
+        self.health = HealthCare(self.database, self.clock, self.roster, config)
+        self.alerts = AlertCare(*parts, self.roster, config, os.environ, self._publish, *leading)
+        self.keeping = Keeping(*parts, config, data.database_url(config), self.replica, self.devices.count)
         self.runner = Runner(self.database, self.desired, self.clock, *leading)
 
     def _leads(self) -> bool:
@@ -244,7 +246,7 @@ class Plane:
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(), name="maintenance"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.runner.run(), name="rollouts"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch(), name="watch"))
-            stack.push_async_callback(_cancel, asyncio.create_task(self.health.run(), name="health"))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.keeping.run(), name="keeping"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.outward.run(), name="outward"))
             stack.push_async_callback(_cancel, asyncio.create_task(self.alerts.run(), name="alerts"))
             self._running = stack.pop_all()
@@ -284,7 +286,6 @@ class Plane:
         await asyncio.to_thread(self.sessions.forget_old)
         await asyncio.to_thread(self.answers.forget_old)
         gone = await asyncio.to_thread(self.devices.forget_old, limits.events_days)
-        gone += await asyncio.to_thread(self.health.forget_old)
         await asyncio.to_thread(self.alerts.forget_old)
         gone += await self.clips.forget_old(limits.events_days)
         gone += await self.pictures.forget_all(limits.pictures_days)

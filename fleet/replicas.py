@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from fleet.broker import Endpoint
-from fleet.lease import Leadership
+from fleet.lease import Held, Leadership
 from fleet.link import Incoming, Sink, empty_session
 from wire.errors import Malformed
 from wire.topics import SHARE, parse
@@ -23,6 +23,7 @@ class Alone:
     """The only control plane, which the lock of its directory makes sure of: it leads."""
 
     leads = True
+    held = None
 
     def check(self, _session: Session) -> None:
         """Nobody else writes."""
@@ -58,6 +59,11 @@ class Replica:
     @property
     def leads(self) -> bool:
         return self._leadership.leads
+
+    @property
+    def held(self) -> Held:
+        """The lease last held."""
+        return self._leadership.held
 
     def check(self, session: Session) -> None:
         """:raises Transient: another replica leads by now"""

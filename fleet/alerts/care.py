@@ -1,8 +1,7 @@
-"""Alerts put together: what keeps them, what delivers them, what people see and change."""
+"""Alerts put together: what delivers them, what people see and change. What decides on them is `fleet.keeper.chores`."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 from sqlalchemy.orm import Session
@@ -12,17 +11,16 @@ from fleet.alerts.desk import AlertDesk
 from fleet.alerts.senders import Publish, Senders
 from fleet.alerts.settings import AlertSettings
 from fleet.alerts.targets import Secrets
-from fleet.alerts.teller import Teller
+from fleet.alerts.teller import source_of
 from fleet.clock import Clock, Ids
 from fleet.config import Config
 from fleet.db import Database
-from fleet.health.watch import Watch
 from fleet.roster import Roster
 from wire.names import FleetId
 
 
 class AlertCare:
-    """`run` until cancelled. Only where `leads` says so anything is decided or delivered."""
+    """`run` until cancelled. Only where `leads` says so anything is delivered."""
 
     def __init__(
         self,
@@ -31,27 +29,22 @@ class AlertCare:
         ids: Ids,
         roster: Roster,
         config: Config,
-        watch: Watch,
         environment: Mapping[str, str],
         publish: Publish,
         leads: Callable[[], bool],
         guard: Callable[[Session], None],
     ) -> None:
-        faults, source = config.faults, f"/outrider/{config.fleet}"
+        site_label = config.faults.site_label
         secrets = Secrets(config.alerts.secrets, environment)
         senders = Senders(FleetId(config.fleet), clock, secrets, publish)
-        self.teller = Teller(
-            database, clock, ids, watch, source, faults.site_label, leads, guard, faults.every_s
-        )
         self.courier = Courier(database, clock, senders, leads, guard)
-        self.desk = AlertDesk(database, clock, ids, roster, faults.site_label)
-        self.settings = AlertSettings(database, clock, ids, secrets, senders, source)
+        self.desk = AlertDesk(database, clock, ids, roster, site_label)
+        self.settings = AlertSettings(database, clock, ids, secrets, senders, source_of(config.fleet))
         self._days = config.limits.faults_days
 
     async def run(self) -> None:
-        await asyncio.gather(self.teller.run(), self.courier.run())
+        await self.courier.run()
 
     def forget_old(self) -> None:
-        """Remove what is past its time."""
-        self.teller.forget_old(self._days)
+        """Remove deliveries past their time."""
         self.courier.forget_old(self._days)

@@ -33,6 +33,11 @@ ROWS_AT_ONCE = 500
 DAY_S = 86_400.0
 
 
+def source_of(fleet: str) -> str:
+    """What names this fleet in messages."""
+    return f"/outrider/{fleet}"
+
+
 class Teller:
     """`run` ticks until cancelled, while `leads` says so and `watch` knows the faults."""
 

@@ -58,7 +58,7 @@ def device_drift(
     reference_days: Annotated[int, Query(ge=1, le=365, description="The days before")] = 14,
 ) -> shapes.Page[shapes.DriftView]:
     """How far what the models of each camera see is from what they saw before: confidences, classes, brightness."""
-    found = plane.health.census.drift(device, days, reference_days)
+    found = plane.health.drifts.drift(device, days, reference_days)
     items = [views_health.drift(device, camera, figures_of(drift)) for camera, drift in sorted(found.items())]
     return {"items": items, "next": None}
 
@@ -73,7 +73,7 @@ def drift(
 ) -> shapes.Page[shapes.DriftView]:
     """Cameras by how far they have drifted, the farthest first; looked at every hour."""
     visible = _visible(plane, who, selected)
-    rows = plane.health.census.worst(paging.decode(cursor, (1e14, "~", "~")), limit + 1, visible)
+    rows = plane.health.drifts.worst(paging.decode(cursor, (1e14, "~", "~")), limit + 1, visible)
     return paging.page(
         rows,
         limit,
@@ -91,7 +91,7 @@ def compare(
     days: Annotated[int, Query(ge=1, le=60, description="The last days (UTC), today with them")] = 2,
 ) -> shapes.Page[shapes.ModelVersionView]:
     """The versions of a model that ran lately, compared over the devices that ran them; the newest first."""
-    rows = plane.health.census.versions(name, days, _visible(plane, who, selected))
+    rows = plane.health.drifts.versions(name, days, _visible(plane, who, selected))
     return {"items": [views_health.version(row) for row in rows], "next": None}
 
 

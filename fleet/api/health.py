@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1", tags=["control plane"])
 @router.get("/health", openapi_extra=PUBLIC)
 async def health(plane: PlaneDep) -> shapes.PlaneHealth:
     """Whether the control plane works. Needs no token and tells no names."""
-    counters, effort = plane.ingest.counters, plane.runner.effort
+    counters, effort, keeper = plane.ingest.counters, plane.runner.effort, plane.keeping.figures
     count = await asyncio.to_thread(plane.devices.count)
     return {
         "ok": plane.link.connected.is_set(),
@@ -27,6 +27,11 @@ async def health(plane: PlaneDep) -> shapes.PlaneHealth:
             "restarts": plane.broker.restarts,
         },
         "replica": {"name": plane.replica_name, "leads": plane.replica.leads},
+        "keeper": {
+            "process": keeper.process,
+            "restarts": keeper.restarts,
+            "behind_s": keeper.behind_s,
+        },
         "devices": count,
         "rollouts": {
             "decisions": effort.decisions,

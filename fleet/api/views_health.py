@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet import shapes
-from fleet.health.census import VersionRow
 from fleet.health.desk import Overview, Told
+from fleet.health.drifts import VersionRow
 from fleet.health.faults import BY_CODE, Kind
 from fleet.health.series import Chart
 from fleet.health.tables import FaultRow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -18,10 +17,10 @@ from fleet.errors import FleetError
 from fleet.health.buckets import DAY_S
 from fleet.health.figures import packed, unpacked
 from fleet.health.shown import write_signs
-from fleet.health.sights import Day, Drift, VersionFigures, compared, drift_of, next_day
+from fleet.health.sights import Day, Drift, drift_of, next_day
 from fleet.health.signs import Sign
 from fleet.health.tables import DriftRow, SightDay
-from fleet.tables import Device, Version
+from fleet.tables import Device
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +30,6 @@ DEVICES_AT_ONCE = 100
 RECENT_DAYS, REFERENCE_DAYS = 2, 14
 LARGE = (0.25, 0.15)
 """Where a distance is a fault, and below which it ceases to be one."""
-
-
-@dataclass(frozen=True)
-class VersionRow:
-    """A version of a model, with its figures over the fleet."""
-
-    name: str
-    version: int
-    digest: str
-    figures: VersionFigures
 
 
 class Census:
@@ -82,7 +71,7 @@ class Census:
             with self._database.read() as session:
                 fresh = select(Device.id, Device.health).where(Device.id > after, Device.health_at > since)
                 rows = session.execute(fresh.order_by(Device.id).limit(DEVICES_AT_ONCE)).all()
-                days = _days(session, [row.id for row in rows], day - RECENT_DAYS - REFERENCE_DAYS)
+                days = days_of(session, [row.id for row in rows], day - RECENT_DAYS - REFERENCE_DAYS)
             if not rows:
                 break
             made = {row.id: _with(days.get(row.id, {}), day, row.health or {}) for row in rows}
@@ -115,50 +104,6 @@ class Census:
             session.execute(insert(DriftRow), rows)
         write_signs(session, signs, days.keys(), at)
 
-    def drift(self, device: str, recent_days: int, reference_days: int) -> dict[str, Drift]:
-        """Camera → how the last days compare with those before."""
-        day = int(self._clock.wall() // DAY_S)
-        first = day - recent_days + 1
-        with self._database.read() as session:
-            days = _days(session, [device], first - reference_days)
-        return drift_of(days.get(device, {}), first, first - reference_days)
-
-    def worst(self, before: tuple[float, str, str], limit: int, visible: set[str] | None) -> list[DriftRow]:
-        """Cameras by how far they have drifted, the farthest first, after a place in that order; `visible` None for all devices."""
-        worst, device, camera = before
-        query = select(DriftRow).order_by(DriftRow.worst.desc(), DriftRow.device, DriftRow.camera)
-        query = query.where(DriftRow.worst <= worst)
-        found: list[DriftRow] = []
-        with self._database.read() as session:
-            for row in session.scalars(query.execution_options(yield_per=500)):
-                if row.worst == worst and (row.device, row.camera) <= (device, camera):
-                    continue
-                if visible is None or row.device in visible:
-                    found.append(row)
-                if len(found) == limit:
-                    break
-        return found
-
-    def versions(self, model: str, days: int, visible: set[str] | None) -> list[VersionRow]:
-        """The versions of a model that ran in the last days, compared over devices."""
-        first = int(self._clock.wall() // DAY_S) - days + 1
-        with self._database.read() as session:
-            known = {
-                row.digest: row.version
-                for row in session.scalars(
-                    select(Version).where(Version.kind == "model", Version.name == model)
-                )
-            }
-            rows = session.execute(
-                select(SightDay.device, SightDay.seen)
-                .where(SightDay.day >= first)
-                .execution_options(yield_per=500)
-            )
-            told = ((device, unpacked(seen)) for device, seen in rows if visible is None or device in visible)
-            found = compared(told, known)
-        rows_made = [VersionRow(model, known[d], d, f) for d, f in found.items() if f.devices or f.cameras]
-        return sorted(rows_made, key=lambda row: -row.version)
-
     def forget_old(self, days: float) -> int:
         """Remove days past their time; how many."""
         until = int(self._clock.wall() // DAY_S) - int(days)
@@ -184,7 +129,8 @@ def _with(days: Mapping[int, Day], day: int, health: Mapping[str, Any]) -> Day:
     return next_day(days[newest] if newest is not None else None, newest == day, health)
 
 
-def _days(session: Session, devices: Sequence[str], first: int) -> dict[str, dict[int, Day]]:
+def days_of(session: Session, devices: Sequence[str], first: int) -> dict[str, dict[int, Day]]:
+    """Of each device the days from a number on."""
     found: dict[str, dict[int, Day]] = {}
     query = select(SightDay).where(SightDay.device.in_(devices), SightDay.day >= first)
     for row in session.scalars(query):

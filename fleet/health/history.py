@@ -106,6 +106,8 @@ class History:
         self._tick_s = tick_s
         self._tails: dict[str, tuple[float, Counts]] = {}
         self._tails_row = -1
+        self.behind_s = 0.0
+        """How late messages are rolled up."""
 
     async def run(self) -> None:
         while True:
@@ -138,18 +140,22 @@ class History:
             if not rows:
                 return False
             self._know_tails(session, progress.row, {row.device for row in rows})
-        increments = Increments(self._tails, self._keep.raw_s)
-        for row in rows:
-            increments.add(row.device, time_of(row.at, row.received_at), unpacked(row.figures))
+            increments = Increments(self._tails, self._keep.raw_s)
+            for row in rows:
+                increments.add(row.device, time_of(row.at, row.received_at), unpacked(row.figures))
+            made = {(device, MINUTE_S, start): b for (device, start), b in increments.minutes.items()}
+            added = _added(session, {**made, **_late(increments.minutes, progress)})
+        self._tails_row = -1
         with self._database.write() as session:
             self._guard(session)
-            progress = self._same(session, progress)
-            _add(session, {(device, MINUTE_S, start): b for (device, start), b in increments.minutes.items()})
-            _add(session, _late(increments.minutes, progress))
+            self._same(session, progress)
+            _put(session, added)
             session.merge(HealthMark(step=0, start=0, until=rows[-1].row))
             self._begin_levels(session, increments.minutes, progress)
         self._tails_row = rows[-1].row
-        return len(rows) == ROWS_AT_ONCE
+        more = len(rows) == ROWS_AT_ONCE
+        self.behind_s = max(0.0, self._clock.wall() - LAG_S - rows[-1].received_at) if more else 0.0
+        return more
 
     def _know_tails(self, session: Session, row: int, devices: set[str]) -> None:
         """The last message before of each device, from memory or from the rows."""
@@ -160,12 +166,11 @@ class History:
             if tail is not None:
                 self._tails[device] = tail
 
-    def _same(self, session: Session, progress: _Progress) -> _Progress:
-        """:raises Transient: by `guard`, where another replica has become the leader"""
-        now = progress_of(session)
-        if now.row != progress.row:
+    @staticmethod
+    def _same(session: Session, progress: _Progress) -> None:
+        """What was added to is what is there: only who has `guard`'s leave changes it, and one at a time."""
+        if progress_of(session) != progress:
             raise RuntimeError("the history has been rolled up by somebody else")
-        return now
 
     @staticmethod
     def _begin_levels(
@@ -194,16 +199,16 @@ class History:
             if mark.until <= mark.start:
                 return False
             devices = _devices(session, mark.device)
-            rows = _steps(session, devices, level.source, mark.start, mark.until)
-        made: dict[tuple[str, int, int], Bucket] = {}
-        for row in rows:
-            key = row.device, level.step, start_of(row.start, level.step)
-            merge(made.setdefault(key, {}), unpacked(row.figures))
+            made: dict[tuple[str, int, int], Bucket] = {}
+            for row in _steps(session, devices, level.source, mark.start, mark.until):
+                key = row.device, level.step, start_of(row.start, level.step)
+                merge(made.setdefault(key, {}), unpacked(row.figures))
+            added = _added(session, made)
         more = len(devices) == DEVICES_AT_ONCE
         after = Mark(mark.start, mark.until, devices[-1]) if more else Mark(mark.until, mark.until)
         with self._database.write() as session:
             self._guard(session)
-            _add(session, made)
+            _put(session, added)
             session.merge(
                 HealthMark(step=level.step, start=after.start, until=after.until, device=after.device)
             )
@@ -305,19 +310,22 @@ def _late(
     return found
 
 
-def _add(session: Session, buckets: Mapping[tuple[str, int, int], Bucket]) -> None:
-    """Add to what there is."""
-    if not buckets:
-        return
+def _added(session: Session, buckets: Mapping[tuple[str, int, int], Bucket]) -> list[dict[str, Any]]:
+    """The rows as they are with the buckets added to what there is."""
     keys, there = list(buckets), {}
     columns = tuple_(HealthStep.device, HealthStep.step, HealthStep.start)
     for start in range(0, len(keys), 300):
         for row in session.scalars(select(HealthStep).where(columns.in_(keys[start : start + 300]))):
             there[row.device, row.step, row.start] = unpacked(row.figures)
-    rows = [
+    return [
         {"device": key[0], "step": key[1], "start": key[2], "figures": packed(_both(there.get(key), bucket))}
         for key, bucket in sorted(buckets.items())
     ]
+
+
+def _put(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
     make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = make(HealthStep)
     session.connection().execute(

@@ -72,7 +72,8 @@ class Watch:
         self._kinds = kinds
         self._site_label = site_label
         self._tick_s = tick_s
-        self._loaded = False
+        self.passes = 0
+        """How often the fleet has been looked at, or at least tried to."""
         self._forget()
 
     def _forget(self) -> None:
@@ -103,6 +104,7 @@ class Watch:
                 except Exception:  # the boundary: the next tick begins anew from the database
                     log.exception("faults cannot be worked on")
                     self._forget()
+                self.passes += 1
             await asyncio.sleep(self._tick_s)
 
     def tick(self) -> None:

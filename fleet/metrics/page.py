@@ -48,6 +48,8 @@ class Parts(Protocol):
     @property
     def runner(self) -> Any: ...
     @property
+    def keeping(self) -> Any: ...
+    @property
     def streams(self) -> Any: ...
     @property
     def outward(self) -> Any: ...
@@ -102,6 +104,13 @@ class MetricsPage:
             "1 where this process does what one does for all.",
             [((), float(parts.replica.leads))],
         )
+        keeper = parts.keeping.figures
+        own = float(keeper.process == "own")
+        yield _gauge(
+            "keeper_own_process", "1 where health is worked on in a process of its own.", [((), own)]
+        )
+        yield _counter("keeper_restarts", "Of that process.", [((), keeper.restarts)])
+        yield _gauge("keeper_behind_seconds", "How late history is rolled up.", [((), keeper.behind_s)])
         yield _counter("ingest_messages", "Messages of devices.", [((), counters.received)])
         yield _counter("ingest_events", "Events stored.", [((), counters.stored_events)])
         yield _counter("ingest_repeated", "Events that were there already.", [((), counters.repeated_events)])

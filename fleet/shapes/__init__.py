@@ -56,7 +56,7 @@ from fleet.shapes.people import (
     SignInWays,
     UserView,
 )
-from fleet.shapes.plane import BrokerHealth, IngestHealth, PlaneHealth, ReplicaHealth
+from fleet.shapes.plane import BrokerHealth, IngestHealth, KeeperHealth, PlaneHealth, ReplicaHealth
 from fleet.shapes.registry import (
     AliasView,
     Collectable,
@@ -123,6 +123,7 @@ __all__ = [
     "FieldChange",
     "HealthPoint",
     "IngestHealth",
+    "KeeperHealth",
     "LabelsView",
     "ModelVersionView",
     "NewApiTokenView",

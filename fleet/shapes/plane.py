@@ -46,6 +46,15 @@ class RolloutEffort(TypedDict):
     decision_most_s: float
 
 
+class KeeperHealth(TypedDict):
+    """Who works on history, faults and alerts for the fleet: a process of its `own`, this one (`shared`), or `none` here. `restarts` of that process
+    that nobody wanted; `behind_s`: how late the roll-up of history is."""
+
+    process: str
+    restarts: int
+    behind_s: float
+
+
 class PlaneHealth(TypedDict):
     """Whether the control plane works."""
 
@@ -53,5 +62,6 @@ class PlaneHealth(TypedDict):
     broker: BrokerHealth
     replica: ReplicaHealth
     devices: int
+    keeper: KeeperHealth
     rollouts: RolloutEffort
     ingest: IngestHealth

@@ -62,7 +62,7 @@ def test_leader_that_was_stopped_writes_nothing_once_another_leads(
     clock.now_wall += TERM_S
     assert not one.leads
     two.compete()
-    assert (two.leads, two.token) == (True, one.token + 1)
+    assert (two.leads, two.held.token) == (True, one.held.token + 1)
     one._until_mono = float("inf")  # a machine whose clock stood still while it slept
     with pytest.raises(Transient, match="another replica"), database.write() as session:
         one.check(session)

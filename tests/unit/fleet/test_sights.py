@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fleet.db import Database
 from fleet.health.buckets import DAY_S
 from fleet.health.census import Census
+from fleet.health.drifts import Drifts
 from fleet.health.sights import next_day
 from fleet.health.tables import Signs
 from fleet.tables import Device, StoredObject, Version
@@ -56,6 +57,7 @@ def test_what_was_seen_is_counted_once_over_days_restarts_and_swaps(
 
 def test_drift_is_a_fault_and_versions_are_compared(database: Database, clock: StillClock) -> None:
     census = Census(database, clock, lambda: True, lambda _session: None)
+    drifts = Drifts(database, clock)
     with database.write() as session:
         for name in ("a", "b"):
             session.add(
@@ -84,11 +86,11 @@ def test_drift_is_a_fault_and_versions_are_compared(database: Database, clock: S
     tell("b", document(400, [0, 0, 200, 200], {"person": 400}, TWO))
     clock.now_wall += 3 * DAY_S
     tell("a", document(2000, [0, 0, 1000, 1000], {"person": 2000}, brightness=0.4))
-    drift = census.drift("a", 2, 14)["door"]
+    drift = drifts.drift("a", 2, 14)["door"]
     assert drift.worst == 0.0
     assert (drift.reference.brightness, drift.recent.brightness) == (0.6, 0.4)
     tell("a", document(3000, [900, 100, 1000, 1000], {"person": 2100, "dog": 900}))
-    drift = census.drift("a", 2, 14)["door"]
+    drift = drifts.drift("a", 2, 14)["door"]
     assert drift.scores is not None
     assert drift.scores > 0.25
     assert drift.classes is not None
@@ -100,14 +102,14 @@ def test_drift_is_a_fault_and_versions_are_compared(database: Database, clock: S
         signs = session.get(Signs, ("a", "drift"))
         assert signs is not None
         assert [(row[0], row[1], row[2]) for row in signs.signs] == [("drift-large", "door", "on")]
-    (worst, *_) = census.worst((1e14, "~", "~"), 10, None)
+    (worst, *_) = drifts.worst((1e14, "~", "~"), 10, None)
     assert (worst.device, worst.camera) == ("a", "door")
-    assert [row.device for row in census.worst((1e14, "~", "~"), 10, {"b"})] == ["b"]
+    assert [row.device for row in drifts.worst((1e14, "~", "~"), 10, {"b"})] == ["b"]
 
-    newest, oldest = census.versions("yolox", 10, None)
+    newest, oldest = drifts.versions("yolox", 10, None)
     assert (newest.version, newest.figures.devices, newest.figures.requests) == (2, 1, 400)
     assert (oldest.version, oldest.figures.cameras, oldest.figures.sight.asked) == (1, 1, 3000)
     assert oldest.figures.errors / oldest.figures.requests == 0.05
-    assert census.versions("yolox", 10, {"b"}) == [newest]
+    assert drifts.versions("yolox", 10, {"b"}) == [newest]
     clock.now_wall += 30 * DAY_S
     assert census.forget_old(20) == 3
