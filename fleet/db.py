@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from fleet import jsontext
 from fleet.errors import Misconfigured
 from wire.reasons import Reason
 
@@ -42,7 +43,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         pool: dict[str, Any] = {} if url.startswith("sqlite") else _POOL
-        self.engine = create_engine(url, **pool)
+        self.engine = create_engine(url, json_serializer=jsontext.column, **pool)
         self._sqlite = self.engine.dialect.name == "sqlite"
         if self._sqlite:
             _prepare_sqlite(self.engine)

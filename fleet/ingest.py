@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, case, insert, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from fleet import benchmarks
+from fleet import benchmarks, jsontext
 from fleet.clock import Clock
 from fleet.db import Database, insert_ignoring
 from fleet.errors import Transient
@@ -29,6 +29,7 @@ from fleet.health import signs
 from fleet.health.figures import figures, packed
 from fleet.health.shown import write_signs
 from fleet.health.tables import HealthRow
+from fleet.jsontext import JsonText
 from fleet.lags import Lags
 from fleet.link import Incoming
 from fleet.picture_rows import PictureRow
@@ -241,9 +242,8 @@ class Ingest:
             topic = parse(message.topic)
             if topic.fleet != self._fleet:
                 raise Malformed(f"fleet {topic.fleet!r} is not {self._fleet!r}")
-            content = envelope.decode(message.payload)
-            _check_storable(content)
-            _READERS[topic.kind](topic, content, batch)
+            content, text = opened(message.payload)
+            _READERS[topic.kind](topic, content, text, batch)
             if content.synced and topic.kind in STAMPED:
                 batch.stamps.append(content.at)
         except KeyError as e:
@@ -277,16 +277,32 @@ def _device_update(fields: tuple[str, ...]) -> Any:
     return update(table).where(columns.id == bindparam("device_id")).values(values)
 
 
-def _check_storable(content: envelope.Envelope) -> None:
-    """JSON as the databases and HTTP clients take it: no NaN, no lone surrogates, an id that is an id."""
+def opened(payload: bytes) -> tuple[envelope.Envelope, JsonText]:
+    """An envelope, and its data as JSON as the databases and HTTP clients take it: no NaN, no lone surrogates, an id that is an id.
+
+    :raises WireError: it is none
+    """
+    try:
+        content = envelope.decode(payload, jsontext.plain_loads)
+        text = jsontext.text_of(content.data)
+    except (WireError, TypeError):  # either it is bad, or it is out of the ordinary
+        content = envelope.decode(payload)
+        text = _text_of(content)
     if not content.id.isprintable() or not 0 < len(content.id) <= MAX_ID_CHARS:
         raise Malformed(
             f"envelope id of {len(content.id)} characters; 1 to {MAX_ID_CHARS} printable ones are allowed"
         )
+    return content, text
+
+
+def _text_of(content: envelope.Envelope) -> JsonText:
     try:
-        json.dumps([content.data, content.id], allow_nan=False, ensure_ascii=False).encode()
+        content.id.encode()
+        text = json.dumps(content.data, allow_nan=False, ensure_ascii=False)
+        text.encode()
     except (ValueError, RecursionError) as e:
         raise Malformed(f"data that is not JSON: {e}") from e
+    return JsonText(text)
 
 
 def _in_range(value: int, what: str) -> int:
@@ -295,7 +311,7 @@ def _in_range(value: int, what: str) -> int:
     return value
 
 
-def _conn(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+def _conn(topic: Parsed, content: envelope.Envelope, _text: JsonText, batch: _Batch) -> None:
     connection = read(Connection, content.data)
     values = batch.device(topic.device)
     values |= {"presence": connection.state[:16], "presence_at": batch.received_at}
@@ -305,20 +321,20 @@ def _conn(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
         values["last_seen_at"] = batch.received_at
 
 
-def _reported(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+def _reported(topic: Parsed, content: envelope.Envelope, text: JsonText, batch: _Batch) -> None:
     reported = read(Reported, content.data)
     if _in_range(reported.revision, "revision") > 0:
         batch.run[topic.device] = reported.revision
     batch.device(topic.device).update(
-        reported=content.data, reported_at=batch.received_at, last_seen_at=batch.received_at
+        reported=text, reported_at=batch.received_at, last_seen_at=batch.received_at
     )
     batch.signs[topic.device, "reported"] = signs.of_reported(reported)
 
 
-def _health(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+def _health(topic: Parsed, content: envelope.Envelope, text: JsonText, batch: _Batch) -> None:
     health = read(Health, content.data)
     batch.device(topic.device).update(
-        health=content.data, health_at=batch.received_at, last_seen_at=batch.received_at
+        health=text, health_at=batch.received_at, last_seen_at=batch.received_at
     )
     batch.health.append(
         {
@@ -332,15 +348,15 @@ def _health(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
     batch.signs[topic.device, "health"] = signs.of_health(health, content.synced)
 
 
-def _event(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+def _event(topic: Parsed, content: envelope.Envelope, text: JsonText, batch: _Batch) -> None:
     event = read(Event, content.data)
     if not is_name(topic.tail) or event.camera != topic.tail:
         raise Malformed(f"event of camera {event.camera!r} on the topic of {topic.tail!r}")
     batch.device(topic.device)["last_seen_at"] = batch.received_at
-    body = content.data
+    body: Any = text
     if (stored := batch.lifted.get((topic.device, content.id))) is not None:
         digest, picture = stored
-        body = {**body, "picture": picture.left}
+        body = {**content.data, "picture": picture.left}
         batch.pictures.append(_picture(topic, content.id, event, batch.received_at, digest, picture))
     batch.events.append(
         {
@@ -376,7 +392,7 @@ def _picture(
     }
 
 
-def _response(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
+def _response(topic: Parsed, content: envelope.Envelope, _text: JsonText, batch: _Batch) -> None:
     response = read(Response, content.data)
     if response.rid != topic.tail:
         raise Malformed(f"response {response.rid!r} on the topic of {topic.tail!r}")
@@ -384,7 +400,7 @@ def _response(topic: Parsed, content: envelope.Envelope, batch: _Batch) -> None:
     batch.responses.append((topic.device, batch.received_at, response))
 
 
-_READERS: dict[str, Callable[[Parsed, envelope.Envelope, _Batch], None]] = {
+_READERS: dict[str, Callable[[Parsed, envelope.Envelope, JsonText, _Batch], None]] = {
     "conn": _conn,
     "reported": _reported,
     "health": _health,

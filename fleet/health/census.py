@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 900.0
 DRIFT_LOOKS = 4
 DEVICES_AT_ONCE = 100
+PAUSE_S = 0.01
+"""Between two transactions others write."""
 RECENT_DAYS, REFERENCE_DAYS = 2, 14
 LARGE = (0.25, 0.15)
 """Where a distance is a fault, and below which it ceases to be one."""
@@ -75,34 +78,17 @@ class Census:
             if not rows:
                 break
             made = {row.id: _with(days.get(row.id, {}), day, row.health or {}) for row in rows}
+            seen = [{"device": device, "day": day, "seen": packed(newest)} for device, newest in made.items()]
+            whole = {device: {**days.get(device, {}), day: newest} for device, newest in made.items()}
+            drifts = _drifts(whole, day, at) if drift else None
             with self._database.write() as session:
                 self._guard(session)
-                _write_days(session, day, made)
-                if drift:
-                    whole = {device: {**days.get(device, {}), day: newest} for device, newest in made.items()}
-                    self._write_drift(session, whole, day, at)
+                _write_days(session, seen)
+                if drifts is not None:
+                    _write_drifts(session, made.keys(), *drifts, at)
             after = rows[-1].id
+            time.sleep(PAUSE_S)
         self._looked_at = at
-
-    @staticmethod
-    def _write_drift(session: Session, days: Mapping[str, Mapping[int, Day]], day: int, at: float) -> None:
-        rows, signs = [], {}
-        for device, of_device in days.items():
-            found = drift_of(of_device, day - RECENT_DAYS + 1, day - RECENT_DAYS - REFERENCE_DAYS + 1)
-            shown = []
-            for camera, drift in sorted(found.items()):
-                worst = drift.worst or 0.0
-                figures = figures_of(drift)
-                rows.append(
-                    {"device": device, "camera": camera, "at": at, "worst": worst, "figures": figures}
-                )
-                if worst >= LARGE[1]:
-                    shown.append(Sign("drift-large", camera, worst >= LARGE[0], words_of(drift)))
-            signs[device, "drift"] = tuple(shown)
-        session.execute(delete(DriftRow).where(DriftRow.device.in_(days)))
-        if rows:
-            session.execute(insert(DriftRow), rows)
-        write_signs(session, signs, days.keys(), at)
 
     def forget_old(self, days: float) -> int:
         """Remove days past their time; how many."""
@@ -112,7 +98,38 @@ class Census:
         return int(result.rowcount)
 
 
-def _write_days(session: Session, day: int, made: Mapping[str, Day]) -> None:
+def _drifts(
+    days: Mapping[str, Mapping[int, Day]], day: int, at: float
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str], tuple[Sign, ...]]]:
+    """How far cameras are from their days before, as rows, and what of it is a sign."""
+    rows, signs = [], {}
+    for device, of_device in days.items():
+        found = drift_of(of_device, day - RECENT_DAYS + 1, day - RECENT_DAYS - REFERENCE_DAYS + 1)
+        shown = []
+        for camera, drift in sorted(found.items()):
+            worst = drift.worst or 0.0
+            figures = figures_of(drift)
+            rows.append({"device": device, "camera": camera, "at": at, "worst": worst, "figures": figures})
+            if worst >= LARGE[1]:
+                shown.append(Sign("drift-large", camera, worst >= LARGE[0], words_of(drift)))
+        signs[device, "drift"] = tuple(shown)
+    return rows, signs
+
+
+def _write_drifts(
+    session: Session,
+    devices: Collection[str],
+    rows: Sequence[dict[str, Any]],
+    shown: Mapping[tuple[str, str], tuple[Sign, ...]],
+    at: float,
+) -> None:
+    session.execute(delete(DriftRow).where(DriftRow.device.in_(devices)))
+    if rows:
+        session.execute(insert(DriftRow), rows)
+    write_signs(session, shown, devices, at)
+
+
+def _write_days(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """In the place of what there is."""
     make: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = make(SightDay)
@@ -120,7 +137,7 @@ def _write_days(session: Session, day: int, made: Mapping[str, Day]) -> None:
         statement.on_conflict_do_update(
             index_elements=["device", "day"], set_={"seen": statement.excluded.seen}
         ),
-        [{"device": device, "day": day, "seen": packed(newest)} for device, newest in made.items()],
+        rows,
     )
 
 

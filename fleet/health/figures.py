@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet import jsontext
 from wire.health import Health
 from wire.names import is_name
 
@@ -137,8 +137,9 @@ def numbers(kept: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], M
 
 def packed(value: Any) -> bytes:
     """A JSON value, small."""
-    return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+    content = jsontext.dumps(value)
+    return zlib.compress(content, 1)
 
 
 def unpacked(content: bytes) -> Any:
-    return json.loads(zlib.decompress(content))
+    return jsontext.loads(zlib.decompress(content))
