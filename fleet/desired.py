@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -39,7 +40,6 @@ DAY_S = 86400.0
 
 Unsigned = Callable[[Iterable[tuple[str, str]]], set[str]]
 """Of these (kind, digest), the digests that no trust metadata vouches for."""
-Also = Callable[[Session, DesiredRevision], None]
 Publish = Callable[[str, bytes], Awaitable[None]]
 """Publishes retained, acknowledged; raises Transient where the broker is away."""
 
@@ -77,7 +77,7 @@ class DesiredStates:
         with self._database.read() as session:
             if session.get(Device, device) is None:
                 raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
-            return _newest(session, device)
+            return newest_of(session, device)
 
     def revisions(self, device: str, below: int, limit: int) -> list[DesiredRevision]:
         """Revisions under a number, newest first."""
@@ -93,16 +93,14 @@ class DesiredStates:
         wanted: object,
         actor: str,
         above: int | None = None,
-        also: Also = lambda _session, _row: None,
     ) -> tuple[DesiredRevision, bool]:
-        """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen; `also` is done in
-        the same transaction.
+        """Make a new revision; whether the broker has taken it yet. `above` is the revision the caller has seen.
 
         :raises Refused: with every problem of the document
         :raises Overtaken: another revision came in between
         :raises NotFound: no such device
         """
-        row = await asyncio.to_thread(self._store, device, wanted, actor, above, also)
+        row = await asyncio.to_thread(self._store, device, wanted, actor, above)
         try:
             await self.publish(device)
         except Transient as e:
@@ -110,14 +108,8 @@ class DesiredStates:
             return row, False
         return row, True
 
-    def _store(
-        self, device: str, wanted: object, actor: str, above: int | None, also: Also
-    ) -> DesiredRevision:
-        at = self._clock.wall()
+    def _store(self, device: str, wanted: object, actor: str, above: int | None) -> DesiredRevision:
         with self._database.write() as session:
-            row = session.get(Device, device)
-            if row is None:
-                raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
             newest = session.scalar(
                 select(func.max(DesiredRevision.revision)).where(DesiredRevision.device == device)
             )
@@ -125,14 +117,25 @@ class DesiredStates:
                 raise Overtaken(
                     Reason.REVISION_OLD, f"the newest revision is {newest or 0}, not {above}; read it again"
                 )
-            above_all = max(newest or 0, _seen(row)) + 1
-            header = {"device": device, "revision": above_all, "issued_at": at}
-            document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
-            self._check_vouched(document)
-            made = self._signed_row(_with_secrets(session, document), actor)
-            session.add(made)
-            audit.record(session, at, actor, "desired.set", device, revision=document.revision)
-            also(session, made)
+            return self.add(session, device, wanted, actor, newest or 0)
+
+    def add(self, session: Session, device: str, wanted: object, actor: str, newest: int) -> DesiredRevision:
+        """A new revision within a writing transaction in which `newest` is the newest one; it is published afterwards.
+
+        :raises Refused: with every problem of the document; nothing has been added
+        :raises NotFound: no such device
+        """
+        at = self._clock.wall()
+        row = session.execute(select(Device.reported).where(Device.id == device)).one_or_none()
+        if row is None:
+            raise NotFound("device", device, nearest(device, session.scalars(select(Device.id))))
+        above_all = max(newest, _seen(row.reported)) + 1
+        header = {"device": device, "revision": above_all, "issued_at": at}
+        document = resolve(session, wanted, {**header, "expires_at": at + self._lifetime_s})
+        self._check_vouched(document)
+        made = self._signed_row(_with_secrets(session, document), actor)
+        session.add(made)
+        audit.record(session, at, actor, "desired.set", device, revision=document.revision)
         return made
 
     def _check_vouched(self, document: desired.Desired) -> None:
@@ -163,10 +166,11 @@ class DesiredStates:
     def _store_secrets(self, device: str, actor: str) -> bool:
         at = self._clock.wall()
         with self._database.write() as session:
-            newest = _newest(session, device)
+            newest = newest_of(session, device)
             if newest is None:
                 return False
-            above_all = max(newest.revision, _seen(session.get(Device, device))) + 1
+            reported = session.scalar(select(Device.reported).where(Device.id == device))
+            above_all = max(newest.revision, _seen(reported)) + 1
             times = {"revision": above_all, "issued_at": at, "expires_at": at + self._lifetime_s}
             document = read(desired.Desired, newest.document).model_copy(update=times)
             session.add(self._signed_row(_with_secrets(session, document), actor))
@@ -198,12 +202,16 @@ class DesiredStates:
         :raises Transient: the broker does not take it
         """
         async with self._locks[hash(device) % LOCK_STRIPES]:
-            row, published = await asyncio.to_thread(self.newest, device), 0
+            row, published = await asyncio.to_thread(self._newest, device), 0
             while row is not None and row.revision > published:
                 topic = DeviceTopics(self._fleet, DeviceId(device)).desired
                 await self._publish(topic, self._envelope(row))
                 # Once more where another replica has made and published a newer one meanwhile.
-                published, row = row.revision, await asyncio.to_thread(self.newest, device)
+                published, row = row.revision, await asyncio.to_thread(self._newest, device)
+
+    def _newest(self, device: str) -> DesiredRevision | None:
+        with self._database.read() as session:
+            return newest_of(session, device)
 
     async def publish_all(self) -> None:
         """Publish every device's newest revision again: a broker that died may have lost what it retained."""
@@ -211,6 +219,13 @@ class DesiredStates:
             served = select(Device.id).where(Device.retired_at.is_(None))
             query = select(DesiredRevision.device).where(DesiredRevision.device.in_(served)).distinct()
             devices = list(session.scalars(query))
+        await self.publish_some(devices)
+
+    async def publish_some(self, devices: Sequence[str]) -> None:
+        """Publish the newest revisions of these devices, several at a time.
+
+        :raises Transient: the broker does not take one of them
+        """
         slots = asyncio.Semaphore(32)
 
         async def one(device: str) -> None:
@@ -238,7 +253,7 @@ class DesiredStates:
             soon = DesiredRevision.expires_at < at + self._lifetime_s / 2
             query = select(DesiredRevision) if everything else select(DesiredRevision).where(soon)
             for row in session.scalars(query):
-                if _newest(session, row.device) is not row:
+                if newest_of(session, row.device) is not row:
                     continue
                 document = read(desired.Desired, row.document).model_copy(
                     update={"issued_at": at, "expires_at": at + self._lifetime_s}
@@ -255,9 +270,9 @@ class DesiredStates:
         ).encode()
 
 
-def _seen(device: Device | None) -> int:
-    """The highest revision that the device says it has seen: after a restore it may have seen more than the database knows."""
-    reported = (device.reported if device is not None else None) or {}
+def _seen(reported: Mapping[str, Any] | None) -> int:
+    """The highest revision that a device says it has seen: after a restore it may have seen more than the database knows."""
+    reported = reported or {}
     numbers = (reported.get("revision"), reported.get("offered"))
     return max((n for n in numbers if isinstance(n, int) and 0 <= n <= MOST_BELIEVED), default=0)
 
@@ -267,6 +282,7 @@ def _with_secrets(session: Session, document: desired.Desired) -> desired.Desire
     return document.model_copy(update={"secrets": secrets.of_device(session, document.device)})
 
 
-def _newest(session: Session, device: str) -> DesiredRevision | None:
+def newest_of(session: Session, device: str) -> DesiredRevision | None:
+    """Of a device."""
     query = select(DesiredRevision).where(DesiredRevision.device == device)
     return session.scalar(query.order_by(DesiredRevision.revision.desc()).limit(1))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from fleet.errors import NotFound, Taken
@@ -18,6 +19,7 @@ from wire.problem import nearest
 from wire.reasons import Reason
 
 MEMBER_FIELDS = tuple(f.name for f in fields(Member))
+MEMBER_COLUMNS = tuple(getattr(RolloutMember, name) for name in MEMBER_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ def load(session: Session, name: str) -> Rollout:
     row = session.get(RolloutRow, name)
     if row is None:
         raise NotFound("rollout", name, nearest(name, session.scalars(select(RolloutRow.name))))
-    rows = session.scalars(select(RolloutMember).where(RolloutMember.rollout == name))
-    members = {row.device: _member(row) for row in rows}
+    rows = session.execute(select(*MEMBER_COLUMNS).where(RolloutMember.rollout == name))
+    members = {member.device: member for member in map(_member, rows)}
     state = State(Phase(row.phase), row.wave, row.since, row.settled_at, row.approved, row.judged, members)
     return Rollout(read(Plan, row.plan), state, row.created_by, row.version)
 
@@ -79,14 +81,31 @@ def save(session: Session, name: str, before: Rollout, after: State) -> None:
     row.version += 1
     for column, value in _columns(after).items():
         setattr(row, column, value)
-    for device, member in after.members.items():
-        if before.state.members.get(device) is not member:
-            save_member(session, name, member)
+    was = before.state.members
+    save_members(
+        session, name, [member for device, member in after.members.items() if was.get(device) is not member]
+    )
 
 
-def save_member(session: Session, name: str, member: Member) -> None:
-    """Write one device's row."""
-    session.merge(RolloutMember(rollout=name, **_values(member)))
+def members_of(session: Session, name: str, devices: Sequence[str]) -> dict[str, Member]:
+    """Of some devices."""
+    rows = session.execute(
+        select(*MEMBER_COLUMNS).where(RolloutMember.rollout == name, RolloutMember.device.in_(devices))
+    )
+    return {member.device: member for member in map(_member, rows)}
+
+
+def save_members(session: Session, name: str, members: Sequence[Member]) -> None:
+    """Write the rows of these devices."""
+    if not members:
+        return
+    make: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = make(RolloutMember)
+    new = {field: statement.excluded[field] for field in MEMBER_FIELDS if field != "device"}
+    session.connection().execute(
+        statement.on_conflict_do_update(index_elements=["rollout", "device"], set_=new),
+        [{"rollout": name, **_values(member)} for member in members],
+    )
 
 
 def note(session: Session, name: str, at: float, actor: str, words: str) -> None:
@@ -120,13 +139,13 @@ def remove(session: Session, name: str) -> None:
     session.execute(delete(RolloutRow).where(RolloutRow.name == name))
 
 
-def _member(row: RolloutMember) -> Member:
-    values = {name: getattr(row, name) for name in MEMBER_FIELDS}
-    return Member(**{**values, "status": Status(row.status)})
+def _member(row: Sequence[Any]) -> Member:
+    values = dict(zip(MEMBER_FIELDS, row, strict=True))
+    return Member(**{**values, "status": Status(values["status"])})
 
 
 def _values(member: Member) -> dict[str, Any]:
-    return {**asdict(member), "status": member.status.value, "message": member.message[:2000]}
+    return {**vars(member), "status": member.status.value, "message": member.message[:2000]}
 
 
 def _columns(state: State) -> dict[str, Any]:
