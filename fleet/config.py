@@ -18,7 +18,7 @@ from fleet.errors import Misconfigured
 from fleet.files import write_atomic
 from fleet.references import resolve
 from wire.names import Name
-from wire.problem import Problem, shown
+from wire.problem import Problem, expectation, shown
 from wire.reasons import Reason
 
 _toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -367,7 +367,7 @@ def load(data: DataDir) -> Config:
                 ".".join(map(str, error["loc"])),
                 Reason.CONFIG_INVALID,
                 f"{shown(error['input'])} cannot be used",
-                error["msg"],
+                expectation(error["msg"]),
             )
             for error in e.errors(include_url=False)
         ]

@@ -6,11 +6,11 @@ those that hold over the network too.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field
 
+from wire import strict_json
 from wire.doc import Doc, read
 from wire.errors import Malformed
 from wire.names import Digest, Name
@@ -40,8 +40,4 @@ def decode(content: bytes) -> Bundle:
     """
     if len(content) > MAX_BYTES:
         raise Malformed(f"bundle of {len(content)} bytes; at most {MAX_BYTES}")
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as e:
-        raise Malformed(f"bundle is not JSON: {e}") from e
-    return read(Bundle, body)
+    return read(Bundle, strict_json.parse(content, "bundle"))

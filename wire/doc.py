@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wire.errors import Refused
-from wire.problem import Problem, shown
+from wire.problem import Problem, expectation, shown
 from wire.reasons import Reason
 
 D = TypeVar("D", bound="Doc")
@@ -44,5 +44,8 @@ def _problem(error: Any) -> Problem:
     if error["type"] == "missing":
         return Problem(path, Reason.INVALID_FIELD, "is missing", remedy="add the field")
     return Problem(
-        path, Reason.INVALID_FIELD, f"{shown(error['input'])} cannot be used", expected=error["msg"]
+        path,
+        Reason.INVALID_FIELD,
+        f"{shown(error['input'])} cannot be used",
+        expected=expectation(error["msg"]),
     )

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from wire import strict_json
 from wire.errors import Malformed, NotTrusted
 from wire.reasons import Reason
 
@@ -64,10 +65,7 @@ def verify(envelope: object, payload_type: str, keys: PublicKeys) -> dict[str, A
             f"signed by {[name[:12] for name, _ in signatures]}; trusted are {[name[:12] for name in keys]}",
             Reason.SIGNATURE_INVALID,
         )
-    try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError) as e:
-        raise Malformed(f"signed payload is not JSON: {e}") from e
+    document = strict_json.parse(payload, "signed payload")
     if not isinstance(document, dict):
         raise Malformed("signed payload is not a JSON object")
     return document

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wire import strict_json
 from wire.errors import Malformed, TooLarge, UnknownVersion
 
 VERSION = 1
@@ -51,23 +51,24 @@ class Envelope:
         if self.rid is not None:
             body["rid"] = self.rid
         body["data"] = self.data
-        payload = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        payload = strict_json.write(body)
         if len(payload) > MAX_BYTES:
             raise TooLarge(len(payload), MAX_BYTES)
         return payload
 
 
-def decode(payload: bytes, loads: Callable[[bytes], Any] = json.loads) -> Envelope:
-    """Read an envelope; fields this version does not know are kept in `unknown`. `loads` may be a faster reader of JSON.
+def decode(payload: bytes, loads: Callable[[bytes], Any] | None = None) -> Envelope:
+    """Read an envelope; fields this version does not know are kept in `unknown`. `loads` may be a faster reader of JSON, as strict
+    as `strict_json`.
 
     :raises TooLarge: over `MAX_BYTES`
     :raises UnknownVersion: `v` is not ours
-    :raises Malformed: not JSON, or a field is missing or of another type
+    :raises Malformed: not JSON, half of a character in a text, or a field is missing or of another type
     """
     if len(payload) > MAX_BYTES:
         raise TooLarge(len(payload), MAX_BYTES)
     try:
-        body = loads(payload)
+        body = strict_json.parse(payload, "an envelope") if loads is None else loads(payload)
     except (ValueError, RecursionError) as e:
         raise Malformed(f"not JSON: {e}") from e
     if not isinstance(body, dict):

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from wire import strict_json
 from wire.doc import Doc, read
 from wire.errors import Malformed
 from wire.names import Digest
@@ -102,8 +103,4 @@ def decode(content: bytes) -> Manifest:
     """
     if len(content) > MAX_MANIFEST_BYTES:
         raise Malformed(f"manifest of {len(content)} bytes; at most {MAX_MANIFEST_BYTES}")
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as e:
-        raise Malformed(f"manifest is not JSON: {e}") from e
-    return read(Manifest, body)
+    return read(Manifest, strict_json.parse(content, "manifest"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 from pydantic import Field
 
+from wire import strict_json
 from wire.doc import Doc, read
-from wire.errors import Refused
+from wire.errors import Malformed, Refused
 from wire.names import Name
 from wire.reasons import Reason
 
@@ -56,7 +56,7 @@ class Sample(Doc):
 
 def pack(sample: Sample, content: bytes) -> bytes:
     """A sample as it travels."""
-    return json.dumps(sample.to_json(), separators=(",", ":")).encode() + b"\n" + content
+    return strict_json.write(sample.to_json()) + b"\n" + content
 
 
 def unpack(packed: bytes) -> tuple[Sample, bytes]:
@@ -65,9 +65,9 @@ def unpack(packed: bytes) -> tuple[Sample, bytes]:
     if not newline:
         raise _malformed(f"a sample is a line of JSON of at most {MOST_HEAD_BYTES} bytes and a picture")
     try:
-        document = json.loads(head)
-    except (ValueError, RecursionError) as e:
-        raise _malformed(f"the line before the picture is not JSON: {e}") from e
+        document = strict_json.parse(head, "the line before the picture")
+    except Malformed as e:
+        raise _malformed(str(e)) from e
     content = packed[len(head) + 1 :]
     if not content.startswith(JPEG):
         raise _malformed("what follows the line is no JPEG")

@@ -57,6 +57,11 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_VALUE_CHARS else text[: SHOWN_VALUE_CHARS - 1] + "…"
 
 
+def expectation(message: str) -> str:
+    """What a validator expected, without the name that Pydantic puts before what our own ones say."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def summary(problems: Sequence[Problem]) -> str:
     """All problems in one sentence each, joined by new lines."""
     return "\n".join(str(problem) for problem in problems)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from fleet import audit
 from fleet.errors import FleetError, Throttled
 from wire.errors import Refused as WireRefused
-from wire.problem import Problem, shown
+from wire.problem import Problem, expectation, shown
 from wire.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
             ".".join(map(str, entry["loc"])),
             Reason.INVALID_FIELD,
             f"{shown(entry.get('input'))} cannot be used",
-            entry["msg"],
+            expectation(entry["msg"]),
         )
         for entry in error.errors()
     ]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import wire
 from wire import bundle, command, desired, dsse, envelope, local, manifest, picture, proof, sealed, topics
 from wire.doc import Doc, read
-from wire.errors import WireError
+from wire.errors import Malformed, WireError
 from wire.reasons import TEXTS
 
 for _module in pkgutil.walk_packages(wire.__path__, "wire."):
@@ -82,6 +82,45 @@ def test_any_object_is_the_document_or_refused(kind: type[Doc], data: st.DataObj
     found = only_wire_errors(lambda: read(kind, value))
     if found is not None:
         assert read(kind, found.to_json()) is not None
+
+
+HALF = st.builds(
+    lambda before, half, after: before + chr(half) + after,
+    st.text(max_size=3), st.integers(0xD800, 0xDFFF), st.text(max_size=3),
+)  # fmt: skip
+
+
+def within(text: str, way: list[str | int]) -> Any:
+    """The text, and around it an object for each key and a list for each number of the way; innermost first."""
+    value: Any = text
+    for step in way:
+        value = {step: value, "other": "😀"} if isinstance(step, str) else ["\\ud800"] * step + [value]
+    return value
+
+
+@given(
+    text=HALF,
+    way=st.lists(st.sampled_from(["a", "b", 0, 2]), max_size=4),
+    as_key=st.booleans(),
+    escaped=st.booleans(),
+)
+def test_half_of_a_character_is_refused_where_it_comes_in_and_not_sent(
+    text: str, way: list[str | int], as_key: bool, escaped: bool
+) -> None:
+    value = within(text, ([text] if as_key else []) + way)
+    raw = json.dumps({**ENVELOPE, "data": {"x": value}}, ensure_ascii=escaped).encode(errors="surrogatepass")
+    with pytest.raises(Malformed, match="half of a surrogate pair" if escaped else "not JSON"):
+        envelope.decode(raw)
+    sent = envelope.Envelope(id="a", at=1.0, boot="b", seq=1, data={"x": value}).encode()
+    assert "\ufffd" in json.dumps(envelope.decode(sent).data, ensure_ascii=False)
+
+
+@given(text=st.text(max_size=5), way=st.lists(st.sampled_from(["a", 1]), max_size=3))
+def test_whole_characters_come_back_as_they_went(text: str, way: list[str | int]) -> None:
+    data = {"x": within(text + "😀", way)}
+    assert (
+        envelope.decode(envelope.Envelope(id="a", at=1.0, boot="b", seq=1, data=data).encode()).data == data
+    )
 
 
 ENVELOPE = {"v": 1, "id": "a", "at": 1.5, "boot": "b", "seq": 3, "synced": True, "data": {"x": 1}}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire import desired, dsse, envelope, local, manifest, topics
-from wire.errors import Malformed, TooLarge, UnknownVersion, WireError
+from wire.errors import Malformed, Refused, TooLarge, UnknownVersion, WireError
 from wire.names import DeviceId, FleetId
 from wire.reasons import TEXTS, Reason
 from wire.redact import redact
@@ -150,3 +150,11 @@ def test_passwords_do_not_survive_redaction(text: str, clean: str) -> None:
 )
 def test_the_form_of_a_source_is_read_from_its_text(text: str, kind: Kind | None) -> None:
     assert kind_of(text) is kind
+
+
+def test_a_problem_says_what_was_expected_in_our_words_alone() -> None:
+    entry = {"path": "../x", "sha256": "sha256:" + "0" * 64, "size": 1}
+    with pytest.raises(Refused) as caught:
+        manifest.decode(json.dumps({"files": [entry]}).encode())
+    (problem,) = caught.value.problems
+    assert problem.expected == "a relative path inside the package, without '..'"
