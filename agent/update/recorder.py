@@ -24,6 +24,8 @@ SEGMENTS = 8
 GATHER_S = 300.0
 HEALTH_S = 60.0
 MAX_ENTRY_BYTES = 16 * 1024
+KEPT = 200
+"""Lines that wait for a disk with room."""
 SUFFIX = ".jsonl"
 
 
@@ -90,15 +92,16 @@ class Recorder:
         )
 
     def flush(self) -> None:
-        """Write what was gathered; a disk that fails loses it, and nothing else."""
+        """Write what was gathered; what a disk does not take is kept for the next time, the newest of it."""
         self._due_mono = self._clock.mono() + GATHER_S
-        lines, self._gathered = self._gathered, []
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            for line in lines:
-                self._append(line)
-            self._failed = False
+            while self._gathered:
+                self._append(self._gathered[0])
+                self._gathered.pop(0)
+                self._failed = False
         except OSError as e:
+            del self._gathered[:-KEPT]
             if not self._failed:
                 log.warning("the flight recorder cannot write", extra={"cause": str(e)})
             self._failed = True
@@ -121,7 +124,7 @@ class Recorder:
             newest = newest.with_name(f"{int(newest.stem) + 1:08}{SUFFIX}")
             files.append(newest)
         with newest.open("ab") as file:
-            file.write(line)
+            file.write(b"\n" + line if self._failed else line)  # after a line that may be half there
         for path in files[: -self._segments]:
             path.unlink(missing_ok=True)
 

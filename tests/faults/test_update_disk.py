@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
+import sqlite3
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.long,
 ]
+ENDS = ("COMMITTED", "REJECTED", "ROLLED_BACK")
 SIZE_BYTES = 64 * 1024 * 1024
 NAMES = 2000
 
@@ -59,6 +63,43 @@ class SmallDisk:
 
     def close(self) -> None:
         subprocess.run(["umount", "-l", str(self.path)], check=False)
+
+
+def fill_in(stand: DeviceStand, disk: SmallDisk, phase: str) -> None:
+    """Fill it while the newest push is in this phase, however short: the row of the next one is held up, the agent stands still."""
+    db = sqlite3.connect(stand.made.state_dir / "journal.db", timeout=30.0, isolation_level=None)
+    db.execute("PRAGMA journal_mode=PERSIST")
+
+    def there() -> bool:
+        db.execute("BEGIN IMMEDIATE")
+        now = db.execute("SELECT phase FROM revisions WHERE revision = ?", (stand.revision,)).fetchone()
+        if now == (phase,):
+            return True
+        db.execute("ROLLBACK")
+        assert now is None or now[0] not in ENDS, now
+        return False
+
+    with contextlib.closing(db):
+        _stood_still(stand, disk, there)
+
+
+def fill_between_the_links(stand: DeviceStand, disk: SmallDisk) -> None:
+    """Fill it in SWAPPING: what the switch needs on the disk is there, `current` does not name it yet."""
+    coming = stand.made.state_dir / "next"
+    _stood_still(stand, disk, lambda: os.path.lexists(coming))
+    assert stand.on_disk() == stand.running
+
+
+def _stood_still(stand: DeviceStand, disk: SmallDisk, there: Callable[[], bool]) -> None:
+    end_mono = time.monotonic() + 60.0
+    while not there():
+        assert time.monotonic() < end_mono, stand.made.status()["reported"]
+        time.sleep(0.0002)
+    os.kill(stand.made.pid, signal.SIGSTOP)
+    try:
+        disk.fill()
+    finally:
+        os.kill(stand.made.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +142,42 @@ def test_a_disk_that_fills_while_it_fetches_refuses_the_update(place: tuple[Devi
     disk.clear()
     plane.drip_bytes = None
     stand.ended("REJECTED", reason="disk-full")
+
+
+def test_a_disk_that_fills_before_anything_is_fetched_refuses_the_update(
+    place: tuple[DeviceStand, SmallDisk],
+) -> None:
+    stand, disk = place
+    stand.push(stand.model("verified", **{"model.onnx": stand.files["model.onnx"] + bytes(1_000_000)}))
+    fill_in(stand, disk, "VERIFIED")
+    stand.phase("REJECTED")
+    disk.clear()
+    stand.ended("REJECTED", reason="disk-full")
+
+
+@pytest.mark.parametrize("phase", ["STAGED", "SHADOW"])
+def test_a_disk_that_fills_in_a_phase_that_needs_none_of_it_stops_the_switch(
+    place: tuple[DeviceStand, SmallDisk], phase: str
+) -> None:
+    """What comes after needs room: the links that the switch is made of."""
+    stand, disk = place
+    stand.push(stand.model(f"full in {phase}"), shadow_s=3.0 if phase == "SHADOW" else 0)
+    fill_in(stand, disk, phase)
+    stand.phase("ROLLED_BACK")
+    disk.clear()
+    reported = stand.ended("ROLLED_BACK", reason="switch-failed")
+    assert "current" in reported["message"]
+
+
+def test_a_disk_that_fills_in_the_middle_of_the_switch_does_not_stop_it(
+    place: tuple[DeviceStand, SmallDisk],
+) -> None:
+    stand, disk = place
+    stand.push(stand.model("swapping"))
+    fill_between_the_links(stand, disk)
+    stand.phase("COMMITTED")
+    disk.clear()
+    stand.ended("COMMITTED")
 
 
 @pytest.mark.parametrize("phase", ["WAIT_WINDOW", "PREPARE"])

@@ -46,3 +46,22 @@ def test_an_entry_without_end_is_cut_and_a_failing_disk_is_no_error(tmp_path: Pa
     assert [entry["cut_bytes"] > 100_000 for entry in entries(tmp_path)] == [True]
     (tmp_path / "file").write_text("")
     Recorder(tmp_path / "file", ManualClock()).decided("phase", {})
+
+
+def test_what_a_full_disk_does_not_take_is_written_once_there_is_room(tmp_path: Path) -> None:
+    ring = tmp_path / "ring"
+    recorder = Recorder(ring, ManualClock())
+    recorder.decided("phase", {"n": 1})
+    (written,) = ring.iterdir()
+    ring.rename(tmp_path / "aside")
+    ring.write_text("in its place")
+    for n in range(2, 500):
+        recorder.decided("phase", {"n": n})
+    assert 2 < len(recorder.read()) < 300, "the newest are kept, not without end"
+    ring.unlink()
+    (tmp_path / "aside").rename(ring)
+    written.write_bytes(written.read_bytes() + b'{"at": half of a li')
+    recorder.decided("phase", {"n": 500})
+    kept = [entry["n"] for entry in entries(ring)]
+    assert kept[0] == 1
+    assert kept[1:] == list(range(kept[1], 501))
