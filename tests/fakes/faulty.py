@@ -2,7 +2,8 @@
 
 `python faulty.py -m MODULE --link-fd N`. The engine process is the real one; what is planted lies in the call that runs the model:
 `slower`: each run takes so much longer, as a share; `crash_at`: SIGKILL at this run, `hang_at`: nothing more from this run on; both
-also at 0, while it loads. `load_s`: it takes so much longer to load. `leak_bytes`: kept at each run; `nan_from`: from this run on the model's outputs are no numbers.
+also at 0, while it loads. `load_s`: it takes so much longer to load. `leak_bytes`: kept at each run; `nan_from`: from this run on the model's outputs are no numbers,
+`nothing_from`: all of them are far below any threshold.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def plant() -> None:
             self.kept.append(bytearray(os.urandom(1) * leak_bytes))
         if self.runs >= fault.get("nan_from", 1 << 60):
             made = [np.full_like(each, np.nan) for each in made]
+        if self.runs >= fault.get("nothing_from", 1 << 60):
+            made = [np.full_like(each, -100.0) for each in made]
         return made
 
     LoadedModel.__init__, LoadedModel.outputs = planted_begin, planted_outputs  # type: ignore[method-assign]

@@ -81,6 +81,14 @@ def test_an_engine_whose_outputs_are_no_numbers_is_taken_back(stand: DeviceStand
 
 
 @pytest.mark.long
+def test_an_engine_that_finds_nothing_any_more_is_taken_back_and_no_frame_is_lost(stand: DeviceStand) -> None:
+    """Its answers are there, and empty: no error tells of it, only what the former model sees in the same pictures."""
+    stand.push(stand.model("finds nothing", {"nothing_from": 20}), gates={**GATES, "min_frames": 400})
+    reported = stand.ended("ROLLED_BACK", reason="probation-failed", gate="empty-output")
+    assert figures(reported)[0] >= figures(reported)[1]
+
+
+@pytest.mark.long
 def test_an_engine_that_leaks_is_taken_back(stand: DeviceStand) -> None:
     gates = {**GATES, "min_frames": 300, "memory_bytes": 20 * MIB}
     stand.push(stand.model("leaks", {"leak_bytes": 3 * MIB}), gates=gates)
