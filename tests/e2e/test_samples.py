@@ -9,13 +9,17 @@ import cv2
 import numpy as np
 
 from outrider.demo.stage import Stage
-from tests.e2e.conftest import CAMERA, VIDEO, document, wait_until
+from tests.e2e.conftest import CAMERA, VIDEO, WORKFLOW, document, wait_until
 
 
-def test_samples_arrive_with_labels_until_the_policy_ends_it(stage: Stage, assets: Path) -> None:
+def test_samples_arrive_with_labels_until_the_policy_ends_it(
+    bare_stage: Stage, assets: Path, packages: dict[str, Path]
+) -> None:
+    stage, model = bare_stage, "nanodet_m_320"
+    stage.api.upload_model(packages[model], name=model)
+    stage.api.upload_workflow(WORKFLOW, name="count_people")
     sampling = {"every_s": 1, "uncertain": [0.1, 0.99], "min_gap_s": 1, "width_px": 320}
     camera: dict[str, Any] = {"loop": True, "privacy": {"pictures": "fleet"}, "sampling": sampling}
-    model = stage.api.models()[0]["name"]
     revision = stage.push(document(assets / VIDEO, model, **camera))
     assert stage.await_outcome(revision)["phase"] == "COMMITTED"
 
@@ -42,5 +46,5 @@ def test_samples_arrive_with_labels_until_the_policy_ends_it(stage: Stage, asset
     assert stage.await_outcome(revision)["phase"] == "COMMITTED"
     settled = len(list(stage.api.fleet_events.pictures({})))
     before = stage.cameras()[CAMERA]["results"]
-    wait_until(lambda: stage.cameras()[CAMERA]["results"] > before + 40, "frames")
+    wait_until(lambda: stage.cameras()[CAMERA]["results"] > before + 25, "frames")
     assert len(list(stage.api.fleet_events.pictures({}))) <= settled + 1  # one may have been on its way

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +34,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 schemathesis.serializer.alias(["video/webm", MEDIA_TYPE], "application/octet-stream")
-SHORT_S = 40.0
-LONG_EXAMPLES = 60
+EXAMPLES = 2
+LONG_EXAMPLES = 40
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +56,14 @@ def document(stand: Stand) -> dict[str, Any]:
     return dict(httpx.get(f"{stand.url}/api/v1/openapi.json").json())
 
 
-def ask_everything(stand: Stand, examples: int, until_mono: float) -> list[str]:
-    """Every operation with so many made-up requests, while there is time; what was wrong with the answers."""
+def ask_everything(stand: Stand, examples: int) -> list[str]:
+    """Every operation with so many made-up requests, the same in every run; what was wrong with the answers."""
     schema = schemathesis.openapi.from_dict(document(stand))
     schema.config.update(base_url=stand.url)
     schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-    wrong, asked = [], 0
-    for each in schema.get_all_operations():
-        operation = each.ok()
-        if time.monotonic() > until_mono:  # making up requests costs more than asking them
-            print(f"not asked for want of time: {operation.label}")
-            continue
+    wrong, asked = [], Counter[str]()
+    operations = [each.ok() for each in schema.get_all_operations()]
+    for operation in operations:
 
         @settings(
             max_examples=examples,
@@ -78,31 +75,30 @@ def ask_everything(stand: Stand, examples: int, until_mono: float) -> list[str]:
         )
         @given(case=operation.as_strategy())
         def ask(case: Any) -> None:
-            nonlocal asked
-            if time.monotonic() < until_mono:
-                headers = {"Authorization": f"Bearer {stand.admin_token}"}
-                case.call_and_validate(headers=headers, checks=CHECKS, timeout=30)
-                asked += 1
+            asked[case.operation.label] += 1
+            headers = {"Authorization": f"Bearer {stand.admin_token}"}
+            case.call_and_validate(headers=headers, checks=CHECKS, timeout=30)
 
         try:
             ask()
         except (AssertionError, FailureGroup) as e:
             failures = getattr(e, "exceptions", (e,))
             wrong += [f"{operation.label}: {failure}"[:2000] for failure in failures]
-    print(f"{asked} requests")
+    print(f"{asked.total()} requests of {len(operations)} operations")
+    assert set(asked) == {operation.label for operation in operations}
     return wrong
 
 
 @pytest.mark.timeout(300)
 def test_no_answer_is_5xx_or_another_than_described(stand: Stand) -> None:
-    wrong = ask_everything(stand, 6, time.monotonic() + SHORT_S)
+    wrong = ask_everything(stand, EXAMPLES)
     assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_no_answer_to_many_requests_is_5xx_or_another_than_described(stand: Stand) -> None:
-    wrong = ask_everything(stand, LONG_EXAMPLES, time.monotonic() + 1200)
+    wrong = ask_everything(stand, LONG_EXAMPLES)
     assert not wrong, "\n\n".join(wrong)
 
 
@@ -126,12 +122,15 @@ def test_every_operation_says_who_may_ask_and_what_errors_look_like(stand: Stand
 
 
 def test_nobody_gets_anything_but_what_is_public(stand: Stand) -> None:
-    for path, methods in document(stand)["paths"].items():
-        for method, operation in methods.items():
-            if operation["security"] == []:
-                continue
-            url = stand.url + path.replace("{", "").replace("}", "")
-            answer = httpx.request(method, url, timeout=30)
+    asked = [
+        (method, path)
+        for path, methods in document(stand)["paths"].items()
+        for method, operation in methods.items()
+        if operation["security"] != []
+    ]
+    with httpx.Client(base_url=stand.url, timeout=30) as http:
+        for method, path in asked:
+            answer = http.request(method, path.replace("{", "").replace("}", ""))
             assert answer.status_code in (401, 422, 404), f"{method} {path}: {answer.status_code}"
             if "{" not in path and method == "get":
                 assert answer.status_code == 401, path

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,19 @@ def fleet(stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     workflow.write_text(json.dumps({"uses": ["any/1"]}))
     with stand.client() as client, ExitStack() as stack:
         client.upload_workflow(workflow)
-        agents = {}
-        for number in range(DEVICES):
-            name = f"d{number:02}"
+
+        def installed(name: str) -> Agent:
             agent = Agent(stand, name, {digests[2]})
-            stack.enter_context(agent)
+            agent.__enter__()
             agent.work()
             client.set_desired(name, _wanted("people@1"))
-            agents[name] = agent
+            return agent
+
+        names = [f"d{number:02}" for number in range(DEVICES)]
+        with ThreadPoolExecutor(8) as at_a_time:  # each waits for the broker most of the time
+            agents = dict(zip(names, at_a_time.map(installed, names), strict=True))
+        for agent in agents.values():
+            stack.push(agent.__exit__)
         eventually(lambda: all(agent.revision for agent in agents.values()))
         eventually(lambda: all(row["presence"] == "online" for row in client.devices()))
         yield agents
