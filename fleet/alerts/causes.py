@@ -11,11 +11,17 @@ from fleet.health.buckets import THOUSANDTHS, Bucket
 from fleet.health.figures import SCOPES
 from fleet.health.watch import ToldFault
 
+NOWHERE: Mapping[str, frozenset[str]] = {}
 
-def of_faults(faults: Iterable[ToldFault], rules: Mapping[str, Rule]) -> Iterator[Cause]:
-    """Each fault with the first rule that fits it."""
+
+def of_faults(
+    faults: Iterable[ToldFault], rules: Mapping[str, Rule], reach: Mapping[str, frozenset[str]] = NOWHERE
+) -> Iterator[Cause]:
+    """Each fault with the first rule that fits it. `reach`: the devices of rules that have a selector."""
     for fault in faults:
         for name, rule in rules.items():
+            if rule.selector and fault.device not in reach.get(name, ()):
+                continue
             if rule.concerns(fault.code, fault.severity, fault.site, fault.device):
                 yield Cause(
                     key=fault.id,

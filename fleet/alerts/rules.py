@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from fleet.errors import Refused
 from fleet.health.faults import Severity
 from fleet.health.figures import SCOPES
+from fleet.selector import parse
 
 Pattern = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 """A name, or one with `*` and `?`."""
@@ -44,11 +46,16 @@ class FigureLimit(Written):
     below: float | None = None
     window_s: int = Field(default=3600, ge=QUARTER_S, le=86_400, multiple_of=QUARTER_S)
 
-    @model_validator(mode="after")
-    def _known(self) -> FigureLimit:
+    @field_validator("figure")
+    @classmethod
+    def _known(cls, figure: str) -> str:
         known = {name for scope in SCOPES.values() for name in scope} | SHARES.keys()
-        if self.figure not in known:
-            raise ValueError(f"no figure is called {self.figure!r}; there are {', '.join(sorted(known))}")
+        if figure not in known:
+            raise ValueError(f"no figure is called {figure!r}; there are {', '.join(sorted(known))}")
+        return figure
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> FigureLimit:
         if (self.above is None) == (self.below is None):
             raise ValueError("one of above and below is expected")
         return self
@@ -56,7 +63,7 @@ class FigureLimit(Written):
 
 class Rule(Written):
     """Whom to tell of what. Without `limit` it is about faults that are no consequences: of these `codes` (patterns), at least this bad; with it about a figure. It fires after `for_s`, is told again every `repeat_s` until somebody acknowledges, and is over `resolve_s`
-    after its cause. `sites` and `devices` are patterns. Of several rules that fit a fault the first by `place` has it."""
+    after its cause. `sites` and `devices` are patterns, `selector` is over labels of devices: with one, what is of no device is not its. Of several rules that fit a fault the first by `place` has it."""
 
     place: int = Field(default=100, ge=0, le=10_000)
     enabled: bool = True
@@ -66,11 +73,20 @@ class Rule(Written):
     severity: SeverityName | None = None
     sites: tuple[Pattern, ...] = Field(default=("*",), max_length=100)
     devices: tuple[Pattern, ...] = Field(default=("*",), max_length=100)
+    selector: str = Field(default="", max_length=2000)
     for_s: float = Field(default=60.0, ge=0, le=604_800)
     resolve_s: float = Field(default=0.0, ge=0, le=86_400)
     repeat_s: float = Field(default=14_400.0, ge=60, le=2_592_000)
     tell_resolved: bool = True
     targets: tuple[Pattern, ...] = Field(default=("*",), max_length=100)
+
+    @field_validator("selector")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        try:
+            return str(parse(text))
+        except Refused as e:
+            raise ValueError(str(e)) from e
 
     def concerns(self, code: str, severity: str, site: str, device: str) -> bool:
         """Whether a fault is this rule's."""

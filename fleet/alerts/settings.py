@@ -13,7 +13,7 @@ from fleet.alerts import messages, store
 from fleet.alerts.rules import BUILT_IN, Rule
 from fleet.alerts.senders import Senders
 from fleet.alerts.tables import DeliveryRow, RuleRow, TargetRow
-from fleet.alerts.targets import Email, Mqtt, Secrets, Slack, Webhook, read_target, shown
+from fleet.alerts.targets import Email, Mqtt, Secrets, Slack, Webhook, read_target, restored, shown
 from fleet.clock import Clock, Ids
 from fleet.db import Database
 from fleet.errors import FleetError, NotFound, Refused
@@ -120,6 +120,10 @@ class AlertSettings:
             audit.record(session, self._clock.wall(), actor, "alert.rule.remove", name, before=row.document)
             session.delete(row)
 
+    def secrets(self) -> list[str]:
+        """The names of the secrets that targets may name."""
+        return self._secrets.names
+
     # --- targets ------------------------------------------------------------------------------------------------------
 
     def targets(self) -> list[TargetShown]:
@@ -129,12 +133,16 @@ class AlertSettings:
             ]
 
     def set_target(self, name: str, target: Webhook | Slack | Email | Mqtt, actor: str) -> TargetShown:
-        """:raises Refused: it names a secret that there is not, or there are too many"""
+        """What was hidden when it was shown, and is sent back like that, stays.
+
+        :raises Refused: it names a secret that there is not, or there are too many
+        """
         self._secrets.check(target)
         at = self._clock.wall()
         with self._database.write() as session:
             row = session.get(TargetRow, name)
             before = row.document if row else None
+            target = restored(target, read_target(before) if before else None)
             if row is None:
                 _room(session, TargetRow, MOST_TARGETS, "targets")
                 row = TargetRow(name=name)

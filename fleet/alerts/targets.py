@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationInfo, field_validator
 
 from fleet.alerts.rules import WORST, SeverityName, Written
 from fleet.errors import Misconfigured, Refused
 from fleet.references import resolve
 from wire.names import Name
-from wire.problem import nearest
+from wire.problem import Problem, nearest
 from wire.reasons import Reason
 from wire.redact import redact
 
@@ -34,8 +34,6 @@ def _web(url: str) -> str:
             good = False
         if not good:
             raise ValueError("http://… or https://… is expected, or secret:NAME")
-        if HIDDEN in url:
-            raise ValueError("it is as it was shown, with *** in it; give it whole, or as secret:NAME")
     return url
 
 
@@ -61,11 +59,9 @@ class Webhook(_Target):
     @field_validator("headers")
     @classmethod
     def _no_own(cls, headers: dict[str, str]) -> dict[str, str]:
-        for name, value in headers.items():
+        for name in headers:
             if name.lower() in OWN_HEADERS:
                 raise ValueError(f"the header {name} is set here")
-            if value == HIDDEN:
-                raise ValueError(f"the header {name} is as it was shown; give its value, or secret:NAME")
         return headers
 
 
@@ -90,11 +86,12 @@ class Email(_Target):
     sender: Address
     to: tuple[Address, ...] = Field(min_length=1, max_length=50)
 
-    @model_validator(mode="after")
-    def _not_in_the_clear(self) -> Email:
-        if self.password and self.security == "none":
+    @field_validator("password")
+    @classmethod
+    def _not_in_the_clear(cls, password: str, given: ValidationInfo) -> str:
+        if password and given.data.get("security") == "none":
             raise ValueError("a password needs starttls or tls")
-        return self
+        return password
 
 
 class Mqtt(_Target):
@@ -139,6 +136,42 @@ def shown(target: Webhook | Slack | Email | Mqtt) -> dict[str, Any]:
     return document
 
 
+def restored(
+    target: Webhook | Slack | Email | Mqtt, former: Webhook | Slack | Email | Mqtt | None
+) -> Webhook | Slack | Email | Mqtt:
+    """With what was hidden when it was shown, where it comes back as it was shown and goes to the same address.
+
+    :raises Refused: something is hidden that there was not, or that would go elsewhere
+    """
+    hidden_at = [path for path, text in _texts(target.to_json()) if HIDDEN in text]
+    if not isinstance(target, Webhook | Slack) or not hidden_at:
+        return target
+    same = type(former) is type(target) and shown(former)["url"] == target.url
+    known = former if same and isinstance(former, Webhook | Slack) else None
+    problems = []
+    changes: dict[str, Any] = {}
+    if HIDDEN in target.url:
+        changes["url"] = known.url if known else ""
+        problems += [] if known else [_hidden("url")]
+    if isinstance(target, Webhook):
+        kept = known.headers if isinstance(known, Webhook) else {}
+        hidden = [name for name, value in target.headers.items() if value == HIDDEN]
+        problems += [_hidden(f"headers.{name}") for name in hidden if name not in kept]
+        changes["headers"] = {**target.headers, **{name: kept.get(name, "") for name in hidden}}
+    if problems:
+        raise Refused(Reason.INVALID_FIELD, "; ".join(map(str, problems)), problems)
+    return target.model_copy(update=changes)
+
+
+def _hidden(path: str) -> Problem:
+    return Problem(
+        f"body.{path}",
+        Reason.INVALID_FIELD,
+        "it is as it was shown, with *** in it",
+        "it is given whole, or as secret:NAME",
+    )
+
+
 class Secrets:
     """The secrets that targets may name."""
 
@@ -146,11 +179,22 @@ class Secrets:
         self._references = dict(references)
         self._environment = environment
 
+    @property
+    def names(self) -> list[str]:
+        """What may be named."""
+        return sorted(self._references)
+
     def check(self, target: Webhook | Slack | Email | Mqtt) -> None:
-        """:raises Refused: it names a secret that there is not"""
-        for text in _texts(target.to_json()):
+        """:raises Refused: with every secret that it names and that there is not"""
+        problems = []
+        for path, text in _texts(target.to_json(), "body"):
             if text.startswith(SECRET):
-                self._reference(text)
+                try:
+                    self._reference(text)
+                except Refused as e:
+                    problems.append(Problem(path, e.reason, str(e)))
+        if problems:
+            raise Refused(problems[0].reason, "; ".join(p.message for p in problems), problems)
 
     def text(self, value: str) -> str:
         """What is meant: the secret where one is named, else the value itself.
@@ -176,9 +220,10 @@ class Secrets:
         return self._references[name]
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """Every text with its place."""
     if isinstance(value, dict):
-        return [text for each in value.values() for text in _texts(each)]
+        return [found for name, each in value.items() for found in _texts(each, f"{path}.{name}")]
     if isinstance(value, list):
-        return [text for each in value for text in _texts(each)]
-    return [value] if isinstance(value, str) else []
+        return [found for at, each in enumerate(value) for found in _texts(each, f"{path}.{at}")]
+    return [(path, value)] if isinstance(value, str) else []

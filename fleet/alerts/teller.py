@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from fleet.alerts import causes, messages, store
 from fleet.alerts.decision import Alert, Cause, Decided, Notice, decide
+from fleet.alerts.reach import Reach
 from fleet.alerts.rules import QUARTER_S, Rule, fits
 from fleet.alerts.store import Letter
 from fleet.alerts.tables import AlertRow, SilenceRow
@@ -24,6 +25,7 @@ from fleet.health.figures import unpacked
 from fleet.health.history import progress_of
 from fleet.health.tables import HealthStep
 from fleet.health.watch import Watch
+from fleet.selector import parse
 from fleet.tables import Device
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Teller:
         leads: Callable[[], bool],
         guard: Callable[[Session], None],
         tick_s: float,
+        reach: Reach,
     ) -> None:
         """`source` names this fleet in messages."""
         self._database = database
@@ -63,6 +66,7 @@ class Teller:
         self._leads = leads
         self._guard = guard
         self._tick_s = tick_s
+        self._reach = reach
         self._figures: tuple[Cause, ...] = ()
         self._figures_of: tuple[int, tuple[tuple[str, Rule], ...]] = (0, ())
 
@@ -84,7 +88,8 @@ class Teller:
             rules = store.rules(session)
             before = store.firing(session)
             self._look_at_figures(session, rules)
-            found = [*causes.of_faults(self._watch.told(), rules), *self._figures]
+            reach = self._reach.of(rules)
+            found = [*causes.of_faults(self._watch.told(), rules, reach), *self._figures]
             if not found and not before:
                 return
             silences = store.silences(session, at)
@@ -178,7 +183,9 @@ class Teller:
             for (device, window_s), bucket in buckets.items():
                 site = str(labels[device].get(self._site_label, ""))
                 for name, rule in limits:
-                    if rule.limit is not None and rule.limit.window_s == window_s:
+                    if rule.limit is None or not parse(rule.selector).matches(labels[device]):
+                        continue
+                    if rule.limit.window_s == window_s:
                         found += causes.of_figures(name, rule, device, site, bucket, at)
         return tuple(found)
 

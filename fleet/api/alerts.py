@@ -102,6 +102,12 @@ def targets(plane: PlaneDep, who: Viewer) -> shapes.Page[shapes.TargetView]:
     return {"items": [views_alerts.target(each) for each in plane.alerts.settings.targets()], "next": None}
 
 
+@router.get("/alert-secrets")
+def secrets(plane: PlaneDep, who: Admin) -> shapes.Page[shapes.SecretName]:
+    """The secrets that targets may name as `secret:NAME`: `[alerts.secrets]` of fleet.toml. Names alone."""
+    return {"items": [{"name": name} for name in plane.alerts.settings.secrets()], "next": None}
+
+
 @router.put("/alert-targets/{name}")
 def set_target(name: Id, body: Target, plane: PlaneDep, who: Admin) -> shapes.TargetView:
     """Write a target: webhook, slack, email or mqtt. Secrets are named: `secret:NAME`, of `[alerts.secrets]` in fleet.toml."""

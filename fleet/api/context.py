@@ -62,6 +62,11 @@ def cookie_name(plane: Plane) -> str:
     return "outrider_session" if plane.config.http.tls == "off" else "__Host-outrider_session"
 
 
+def known(request: Request, plane: PlaneDep) -> Principal:
+    """A dependency: whoever asks, with a role or without one."""
+    return asking(request, plane)
+
+
 def needs(role: Role) -> Callable[[Request, Plane], Principal]:
     """A dependency: whoever asks, with at least this role for the whole fleet."""
 
@@ -96,6 +101,7 @@ def needs_on_device(role: Role) -> Callable[[Request, Plane, str], Principal]:
 
 
 DeviceName = Annotated[str, Path(pattern=NAME_PATTERN)]
+Known = Annotated[Principal, Depends(known)]
 Anybody = Annotated[Principal, Depends(needs_somewhere(Role.VIEWER))]
 AnyOperator = Annotated[Principal, Depends(needs_somewhere(Role.OPERATOR))]
 Viewer = Annotated[Principal, Depends(needs(Role.VIEWER))]

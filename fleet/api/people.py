@@ -15,7 +15,7 @@ from fleet.access.sessions import SignedIn
 from fleet.access.users import Change, bindings_of, read_rights
 from fleet.api import paging, views
 from fleet.api.body import Body, Line
-from fleet.api.context import Admin, Anybody, DeviceName, PlaneDep, asking, cookie_name
+from fleet.api.context import Admin, DeviceName, Known, PlaneDep, asking, cookie_name
 from fleet.api.description import PUBLIC
 from fleet.api.devices import IfMatch
 from fleet.api.route import Route
@@ -176,7 +176,7 @@ async def signed_in_elsewhere(
 
 
 @router.get("/session", tags=["session"])
-def session(request: Request, plane: PlaneDep, who: Anybody) -> shapes.SessionView:
+def session(request: Request, plane: PlaneDep, who: Known) -> shapes.SessionView:
     """Who asks, and what it may do."""
     if who.kind == "user":
         return session_view(plane.sessions.find(who.credential))
@@ -202,7 +202,7 @@ def sign_out(request: Request, plane: PlaneDep) -> Response:
 
 @router.post("/session/password", tags=["session"], status_code=204)
 def change_password(
-    request: Request, body: PasswordChange, plane: PlaneDep, who: Anybody, response: Response
+    request: Request, body: PasswordChange, plane: PlaneDep, who: Known, response: Response
 ) -> Response:
     """Another password for oneself; every session ends, this one too."""
     if who.kind != "user":

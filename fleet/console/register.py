@@ -23,11 +23,14 @@ from fleet.console import frame
 from fleet.console.calls import ApiProblem, Calls
 from fleet.console.gate import door, prefix_of
 from fleet.console.parts import problem
+from fleet.console.parts.layout import empty
 from fleet.console.seat import Seat, take
 
 log = logging.getLogger(__name__)
 
 BUILD_DEADLINE_S = 30.0
+OWN = "/account"
+"""The page that is there for who has no role, too."""
 Builder = Callable[..., Awaitable[None]]
 
 
@@ -74,7 +77,10 @@ async def _show(
             return RedirectResponse(door(request), 303)
         raise
     with frame.around(seat, path, title):
-        await _build(seat, build, given)
+        if seat.rights.somewhere is None and path != OWN:
+            empty("Nothing to see here yet", "You have no role. An admin gives you one on the page Users.")
+        else:
+            await _build(seat, build, given)
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from fleet.alerts.reach import Reach
 from fleet.alerts.teller import Teller, source_of
 from fleet.clock import Clock, Ids
 from fleet.config import Config
@@ -17,6 +18,7 @@ from fleet.health.care import keep_of, kinds_of
 from fleet.health.census import Census
 from fleet.health.history import History
 from fleet.health.watch import Watch
+from fleet.roster import Roster
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Chores:
             leads,
             guard,
             faults.every_s,
+            Reach(clock, Roster(database, clock).matching),
         )
 
     async def run(self) -> None:

@@ -78,6 +78,12 @@ class TargetView(TypedDict):
     delivered_at: float | None
 
 
+class SecretName(TypedDict):
+    """A secret that targets may name."""
+
+    name: str
+
+
 class TargetTrial(TypedDict):
     """How a test of a target went."""
 

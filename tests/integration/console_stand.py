@@ -22,6 +22,8 @@ from tests.integration.fleet_stand import Stand
 PASSWORD = "correct horse battery"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+patient = pytest.mark.timeout(360)
+"""The first test of a file waits for the control plane and the browser, too, and each expectation may take `WAIT_MS`."""
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
 WAIT_MS = 40_000

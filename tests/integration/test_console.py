@@ -7,9 +7,9 @@ import re
 import httpx
 from playwright.sync_api import expect
 
-from tests.integration.console_stand import PASSWORD, PHONE, Console, needs_browser
+from tests.integration.console_stand import PASSWORD, PHONE, Console, needs_browser, patient
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, patient]
 
 
 def test_a_page_asks_who_one_is_and_is_shown_afterwards_by_keyboard_alone(console: Console) -> None:

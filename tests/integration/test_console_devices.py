@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.integration.console_device import SimulatedDevice
-from tests.integration.console_stand import PASSWORD, PHONE, Console, needs_browser
+from tests.integration.console_stand import PASSWORD, PHONE, Console, needs_browser, patient
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, patient]
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +171,13 @@ def test_enrolment_tokens_are_listed_and_ended(console: Console) -> None:
     expect(row.get_by_text("ended")).to_be_visible()
 
 
-def test_ones_own_password_is_changed_and_ends_the_session(console: Console) -> None:
-    console.person("paul", "viewer")
-    page = console.screen("paul", "/account").page
+def test_ones_own_password_is_changed_without_any_role_and_ends_the_session(console: Console) -> None:
+    console.ask("POST", "/users", {"name": "paul", "password": PASSWORD})
+    screen = console.screen()
+    page = screen.sign_in("paul")
+    expect(page.get_by_text("An admin gives you one on the page Users.")).to_be_visible()
+    page.get_by_role("link", name="paul").click()
+    expect(page.get_by_role("heading", name="Another password")).to_be_visible()
     page.get_by_label("Old password").fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill("quite another password")
     page.get_by_label("New password again").fill("quite another one")
@@ -184,4 +188,4 @@ def test_ones_own_password_is_changed_and_ends_the_session(console: Console) -> 
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     other = console.screen()
     other.sign_in("paul", "quite another password")
-    expect(other.page.get_by_role("heading", name="Overview")).to_be_visible()
+    expect(other.page.get_by_role("link", name="paul")).to_be_visible()

@@ -16,6 +16,8 @@ from fleet.console.seat import Role, Seat
 
 WIDTH_PX = 1280
 SHOWN_DEVICES = 500
+ANSWER_S = 30.0
+"""A picture over a slow line takes its time."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ async def take(seat: Seat, device: str, camera: str, annotated: bool = False) ->
     :raises ApiProblem: it does not answer, or may not let a picture go
     """
     arguments = {"camera": camera, "annotated": annotated, "max_width_px": WIDTH_PX}
-    body = {"arguments": arguments, "timeout_s": 15}
+    body = {"arguments": arguments, "timeout_s": ANSWER_S}
     answer = await seat.api.change("POST", f"/devices/{device}/commands/snapshot", body)
     if not answer["ok"]:
         raise ApiProblem(

@@ -13,10 +13,14 @@ from pydantic import ValidationError
 from fleet.alerts import causes, messages
 from fleet.alerts.courier import RETRY_MOST_S, retry_s
 from fleet.alerts.decision import Alert, Cause, Notice, decide
+from fleet.alerts.reach import Reach
 from fleet.alerts.rules import BUILT_IN, FigureLimit, Matcher, Rule, Silence
-from fleet.alerts.targets import HIDDEN, Secrets, read_target, shown
+from fleet.alerts.targets import HIDDEN, Secrets, read_target, restored, shown
 from fleet.errors import Refused
 from fleet.health.watch import ToldFault
+from fleet.selector import Selector
+from tests.unit.fleet.conftest import StillClock
+from wire.names import Name
 
 RULES = {"now": Rule(for_s=0, repeat_s=60), "late": Rule(for_s=30, repeat_s=300, resolve_s=20)}
 
@@ -155,7 +159,6 @@ def test_a_rule_that_makes_no_sense_is_refused(document: dict[str, Any], words: 
     "document",
     [
         {"kind": "webhook", "url": "ftp://x"},
-        {"kind": "webhook", "url": "https://x/***"},
         {"kind": "webhook", "url": "https://x", "headers": {"Content-Length": "1"}},
         {"kind": "webhook", "url": "https://x", "secret": "in the clear"},
         {"kind": "email", "host": "h", "sender": "a@b", "to": ["c@d"], "password": "p"},
@@ -237,3 +240,58 @@ def test_attempts_come_at_growing_intervals_up_to_a_bound() -> None:
     waits = [retry_s(attempt) for attempt in range(1, 100)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (5.0, RETRY_MOST_S)
+
+
+def test_what_was_hidden_when_it_was_shown_stays_only_where_it_goes_to_the_same_address() -> None:
+    former = read_target(
+        {"kind": "webhook", "url": "https://u:pw@x/hook", "headers": {"Authorization": "open sesame"}}
+    )
+    seen = shown(former)
+    assert "pw" not in seen["url"]
+    assert seen["headers"] == {"Authorization": "***"}
+    sent_back = read_target({**seen, "min_severity": "critical"})
+    assert restored(sent_back, former) == former.model_copy(update={"min_severity": "critical"})
+    elsewhere = read_target({**seen, "url": "https://evil.example/"})
+    with pytest.raises(Refused) as refused:
+        restored(elsewhere, former)
+    assert [problem.path for problem in refused.value.problems] == ["body.headers.Authorization"]
+    with pytest.raises(Refused) as refused:
+        restored(sent_back, None)
+    assert [problem.path for problem in refused.value.problems] == ["body.url", "body.headers.Authorization"]
+    chat = read_target({"kind": "slack", "url": "https://chat.example/secret"})
+    assert restored(read_target(shown(chat)), chat) == chat
+
+
+def test_every_secret_that_is_not_there_is_told_at_its_place() -> None:
+    target = read_target(
+        {"kind": "webhook", "url": "secret:nowhere", "headers": {"A": "secret:known", "B": "secret:gone"}}
+    )
+    with pytest.raises(Refused) as refused:
+        Secrets({Name("known"): "env:X"}, {}).check(target)
+    assert [problem.path for problem in refused.value.problems] == ["body.url", "body.headers.B"]
+
+
+def told(device: str) -> ToldFault:
+    subject = f"device:{device}" if device else "site:lyon"
+    return ToldFault("1", "device-offline", "critical", subject, "lyon", device, "", "", 0.0, False)
+
+
+def test_a_rule_with_a_selector_has_faults_of_its_devices_alone_and_looks_labels_up_seldom() -> None:
+    rules = {"first": Rule(selector="line=1"), "rest": Rule()}
+    asked: list[str] = []
+    clock = StillClock()
+
+    def matching(selector: Selector) -> set[str]:
+        asked.append(str(selector))
+        return {"gate-1"}
+
+    reach = Reach(clock, matching)
+    for _ in range(3):
+        found = causes.of_faults([told("gate-1"), told("gate-2"), told("")], rules, reach.of(rules))
+        assert [cause.rule for cause in found] == ["first", "rest", "rest"]
+    assert asked == ["line=1"]
+    clock.now_wall += 31
+    reach.of(rules)
+    assert len(asked) == 2
+    with pytest.raises(ValidationError, match="line in"):
+        Rule(selector="line in")

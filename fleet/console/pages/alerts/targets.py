@@ -1,8 +1,7 @@
-"""Where alerts go, tried out at the press of a button; and the rules that say which alerts there are. Both are documents."""
+"""Where alerts go: written in a form, tried out at the press of a button."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,20 @@ from nicegui import ui
 
 from fleet.access.grants import Role
 from fleet.console import register
+from fleet.console.alert_form import TARGETS, target_document
 from fleet.console.calls import ApiProblem
-from fleet.console.pages.alerts.frame import heading
+from fleet.console.pages.alerts import asking
+from fleet.console.pages.alerts.frame import heading, remove
 from fleet.console.parts import cells, problem
-from fleet.console.parts.buttons import button, confirmed
-from fleet.console.parts.dialog import close_button, sheet
+from fleet.console.parts.buttons import button
+from fleet.console.parts.dialog import sheet
+from fleet.console.parts.form import Form
 from fleet.console.parts.layout import section
-from fleet.console.parts.table import Acted, Column, Empty, Row, Table
-from fleet.console.parts.tags import tag
+from fleet.console.parts.table import Column, Empty, Row, Table
+from fleet.console.parts.tags import tag, text
 from fleet.console.seat import Seat
 
-TARGETS = (
+COLUMNS = (
     Column("name", "Target"),
     Column("kind", "Kind", "tight"),
     Column("where", "Where"),
@@ -28,75 +30,39 @@ TARGETS = (
     Column("state", "State", "tight"),
     Column("actions", ""),
 )
-RULES = (
-    Column("name", "Rule"),
-    Column("about", "About"),
-    Column("after", "After", "number"),
-    Column("targets", "Tells"),
-    Column("state", "State", "tight"),
-    Column("actions", ""),
-)
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "webhook": {"kind": "webhook", "url": "https://example.org/hook", "min_severity": "warning"},
-    "slack": {"kind": "slack", "url": "secret:slack-url", "min_severity": "critical"},
-    "email": {
-        "kind": "email",
-        "host": "mail.example.org",
-        "sender": "outrider@example.org",
-        "to": ["team@example.org"],
-    },
-    "mqtt": {"kind": "mqtt", "topic": "alerts"},
-}
-NEW_RULE = {"codes": ["camera-*"], "min_severity": "warning", "sites": ["*"], "for_s": 300, "targets": ["*"]}
+PATH = "/alert-targets"
 
 
-@register.page("/alert-targets", "Targets", under="/alerts")
+@register.page(PATH, "Targets", under="/alerts")
 async def targets(seat: Seat) -> None:
-    heading(seat, "/alert-targets")
+    heading(seat, PATH)
     denied = seat.denied(Role.ADMIN)
 
     async def load(_cursor: str | None) -> Any:
-        return await seat.api.get("/alert-targets")
+        return await seat.api.get(PATH)
 
     async def acted(name: str, key: str) -> None:
         if name == "test":
             await problem.attempt(lambda: _test(seat, key))
         elif name == "remove":
-            await _remove(seat, f"/alert-targets/{key}", key, table)
+            await remove(seat, f"{PATH}/{key}", key)
         else:
             rows = (await load(None))["items"]
-            _write(
-                seat,
-                "target",
-                "/alert-targets",
-                key,
-                next(r["target"] for r in rows if r["name"] == key),
-                table,
-            )
+            await _ask(seat, table, key, next(row["target"] for row in rows if row["name"] == key))
             return
         await table.refresh()
 
     with section("Targets", "who is told") as head:
-        nothing = Empty(
-            "Nobody is told yet", "Add a webhook, a chat, a mail address or a topic with a button above."
-        )
-        table = Table("Targets", TARGETS, load, lambda target: _target(target, denied), nothing, acted)
+        nothing = Empty("Nobody is told yet", "Add a webhook, a chat, a mail address or a topic.")
+        table = Table("Targets", COLUMNS, load, lambda target: _row(target, denied), nothing, acted)
     with head:
         tag("div", "grow")
-        for kind, example in EXAMPLES.items():
-            button(f"Add {kind}", _opener(seat, kind, example, table), "small", denied)
+        button("New target", lambda: _ask(seat, table), "primary", denied)
     await table.refresh()
 
 
-def _opener(seat: Seat, kind: str, example: dict[str, Any], table: Table) -> Any:
-    async def opened() -> None:
-        _write(seat, "target", "/alert-targets", "", example, table, kind)
-
-    return opened
-
-
 async def _test(seat: Seat, name: str) -> None:
-    trial = await seat.api.change("POST", f"/alert-targets/{name}/test")
+    trial = await seat.api.change("POST", f"{PATH}/{name}/test")
     if not trial["ok"]:
         raise ApiProblem(
             502, "The target did not take it", trial["error"], remedy="Look at its address and secrets."
@@ -104,7 +70,7 @@ async def _test(seat: Seat, name: str) -> None:
     problem.done(f"{name} took a test message in {trial['took_s']:.1f} s")
 
 
-def _target(target: Any, denied: str) -> Row:
+def _row(target: Any, denied: str) -> Row:
     document = target["target"]
     where = document.get("url") or ", ".join(document.get("to") or ()) or document.get("topic", "")
     state = (
@@ -131,91 +97,47 @@ def _target(target: Any, denied: str) -> Row:
     )
 
 
-@register.page("/alert-rules", "Rules", under="/alerts")
-async def rules(seat: Seat) -> None:
-    heading(seat, "/alert-rules")
-    denied = seat.denied(Role.ADMIN)
+async def _ask(seat: Seat, table: Table, name: str = "", document: Mapping[str, Any] | None = None) -> None:
+    offered = {"secrets": [each["name"] for each in (await seat.api.get("/alert-secrets"))["items"]]}
+    kinds = {kind: of_kind.title for kind, of_kind in TARGETS.items()}
+    with sheet(f"Change {name}" if name else "New target", wide=True) as dialog:
+        called = asking.Name(name, "e.g. night-shift")
+        kind = ui.select(kinds, label="Kind", value=(document or {"kind": "webhook"})["kind"])
+        lead = text("", "quiet", "p")
+        place = tag("div")
+        forms: list[Form] = []
 
-    async def load(_cursor: str | None) -> Any:
-        return await seat.api.get("/alert-rules")
+        def choose() -> None:
+            lead.text = TARGETS[kind.value].lead
+            place.clear()
+            given = document if document and document["kind"] == kind.value else {}
+            with place:
+                forms[:] = [Form(TARGETS[kind.value].fields, given, offered)]
 
-    async def acted(name: str, key: str) -> None:
-        if name == "remove":
-            await _remove(seat, f"/alert-rules/{key}", key, table)
+        async def save() -> str:
+            form, chosen = forms[0], str(kind.value)
+            put = await asking.put(
+                seat,
+                PATH,
+                called,
+                form,
+                lambda: target_document(chosen, form.values),
+                asking.located(TARGETS[chosen].fields, chosen),
+            )
             await table.refresh()
-            return
-        rows = (await load(None))["items"]
-        _write(seat, "rule", "/alert-rules", key, next(r["rule"] for r in rows if r["name"] == key), table)
+            return put
 
-    async def new() -> None:
-        _write(seat, "rule", "/alert-rules", "", NEW_RULE, table)
+        async def save_and_close() -> None:
+            if await save():
+                dialog.close()
 
-    with section("Rules", "of several that fit, the first has it") as head:
-        on_act: Acted = acted
-        table = Table("Rules", RULES, load, lambda rule: _rule(rule, denied), Empty("No rules"), on_act)
-    with head:
-        tag("div", "grow")
-        button("New rule", new, "primary", denied)
-    await table.refresh()
+        async def save_and_test() -> None:
+            if put := await save():
+                try:
+                    await _test(seat, put)
+                finally:
+                    await table.refresh()
 
-
-def _rule(row: Any, denied: str) -> Row:
-    rule = row["rule"]
-    limit = rule.get("limit")
-    if limit:
-        bound = f"above {limit['above']}" if limit.get("above") is not None else f"below {limit['below']}"
-        about = f"{limit['figure'].replace('_', ' ')} {bound}"
-    else:
-        about = f"{rule['min_severity']} or worse: {', '.join(rule['codes'])}"
-    actions = [cells.action("change", "Change", denied=denied)]
-    if not row["built_in"]:
-        actions.append(cells.action("remove", "Remove", danger=True, denied=denied))
-    return Row(
-        row["name"],
-        {
-            "name": cells.words(row["name"], "built in" if row["built_in"] else row["set_by"]),
-            "about": cells.words(about),
-            "after": cells.words(f"{rule['for_s']:.0f} s"),
-            "targets": cells.words(", ".join(rule["targets"]).replace("*", "every target")),
-            "state": cells.chip("on", "ok") if rule["enabled"] else cells.chip("off"),
-            "actions": cells.actions(actions),
-        },
-    )
-
-
-async def _remove(seat: Seat, path: str, name: str, table: Table) -> None:
-    if await confirmed(f"Remove {name}?", "What waits for it is given up.", "Remove"):
-
-        async def remove() -> None:
-            await seat.api.change("DELETE", path)
-
-        await problem.attempt(remove)
-
-
-def _write(
-    seat: Seat, what: str, path: str, name: str, document: Mapping[str, Any], table: Table, hint: str = ""
-) -> None:
-    lead = (
-        "Secrets are named (secret:NAME) and stand in fleet.toml."
-        if what == "target"
-        else "Patterns may hold * and ?."
-    )
-    with sheet(f"Change {name}" if name else f"New {what}", lead, wide=True) as dialog:
-        called = ui.input("Name", value=name, placeholder=f"e.g. {hint or 'cameras'}")
-        if name:
-            called.props("readonly")
-        body = ui.textarea("Document", value=json.dumps(document, indent=2))
-        body.props("autogrow input-class=code spellcheck=false")
-
-        async def save() -> None:
-            try:
-                wanted = json.loads(body.value or "")
-            except ValueError as e:
-                raise ApiProblem(422, "This is not JSON", str(e)) from e
-            await seat.api.change("PUT", f"{path}/{called.value or '-'}", wanted)
-            dialog.close()
-            await table.refresh()
-
-        with tag("div", "actions"):
-            close_button(dialog)
-            button("Save", save, "primary")
+        choose()
+        kind.on_value_change(choose)
+        asking.buttons(dialog, save_and_close, {"Save and test": save_and_test})

@@ -14,6 +14,7 @@ from fleet.console.pages.device import steps as workflow
 from fleet.console.parts import cells, live, numbers, problem
 from fleet.console.parts.buttons import button, confirmed
 from fleet.console.parts.layout import chip, empty, figure, page_head, section, set_chip
+from fleet.console.parts.snapshot import ANSWER_S
 from fleet.console.parts.table import Column, Row, Rows
 from fleet.console.parts.tags import tag, text
 from fleet.console.seat import Seat
@@ -113,7 +114,9 @@ async def _restart(seat: Seat, device: str, camera: str) -> None:
         problem.done(f"{camera} is being restarted")
 
 
-async def send(seat: Seat, device: str, name: str, arguments: dict[str, Any], timeout_s: float = 15.0) -> Any:
+async def send(
+    seat: Seat, device: str, name: str, arguments: dict[str, Any], timeout_s: float = ANSWER_S
+) -> Any:
     """A command; what the device answers.
 
     :raises ApiProblem: it did not answer, or refused
