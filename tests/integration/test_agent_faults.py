@@ -129,12 +129,20 @@ def test_after_a_kill_of_the_agent_cameras_are_back_and_no_kept_event_is_lost(ma
 
 
 def test_without_broker_and_control_plane_the_current_state_runs_at_once(made: Rig) -> None:
+    told = made.status()["reported"]["update"]
+    assert told["phases"]
     assert made.stop() == 0
     made.broker.kill()
     made.plane.status = 503
     made.start()
     assert until(lambda: camera(made)["results"] > 3 and not made.status()["connected"])
     assert made.status()["reported"]["revision"] == 1
+    assert made.status()["reported"]["update"] == told
+    assert (
+        0
+        < camera(made)["blind_s"]["agent-down"]
+        == pytest.approx(camera(made)["blind_hour_s"]["agent-down"], abs=0.5)
+    )
 
 
 def test_an_update_cut_by_a_kill_is_taken_up_again(made: Rig) -> None:
