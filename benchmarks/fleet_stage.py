@@ -181,8 +181,21 @@ class Stage:
         self.url, self.broker_port = told["url"], told["device_port"]
         self.plane = psutil.Process(process.pid)
         self.broker = psutil.Process(told["broker_pid"])
+        self.keeper = self._keeper()
         headers = {"Authorization": f"Bearer {self.token}"}
         self.http = self._stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=120.0))
+
+    def _keeper(self) -> psutil.Process | None:
+        """The process that rolls history up and looks for faults, where the fleet is large enough for it."""
+        deadline_mono = time.monotonic() + START_S
+        while time.monotonic() < deadline_mono:
+            for child in self.plane.children():
+                if "fleet.keeper" in child.cmdline():
+                    return child
+            if len(self.names) < Config().limits.keeper_devices:
+                return None
+            time.sleep(0.2)
+        raise RuntimeError("the control plane has not started the keeper's process")
 
     def load(self, processes: int, pace_s: float, connects_per_s: float) -> None:
         """Start the devices, spread over so many processes, each from an address of its own."""

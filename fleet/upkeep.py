@@ -22,6 +22,7 @@ from wire.topics import DeviceTopics
 DAY_S = 86400.0
 PRESENT = ("online", "polling")
 SILENT = "silent"
+AT_ONCE = 500
 SILENT_PERIODS = 4
 """Health messages that do not come before a device is called silent."""
 HEALTH_S = 30.0
@@ -81,19 +82,22 @@ class Upkeep:
     def mark_silent(self) -> int:
         """Call those silent that say they are there and have not been heard of; how many there were."""
         at = self._clock.wall()
-        with self._database.write() as session:
-            quiet = select(Device).where(
-                Device.presence.in_(PRESENT), Device.last_seen_at < at - SILENT_PERIODS * HEALTH_S
-            )
+        late = Device.last_seen_at < at - SILENT_PERIODS * HEALTH_S
+        quiet = select(Device.id, Device.last_seen_at).where(Device.presence.in_(PRESENT), late)
+        with self._database.read() as session:
             found = [
-                device
-                for device in session.scalars(quiet)
-                if (device.last_seen_at or 0.0)
-                < at - SILENT_PERIODS * _period_s(session.scalar(_newest(device.id)))
+                row.id
+                for row in session.execute(quiet)
+                if row.last_seen_at < at - SILENT_PERIODS * _period_s(session.scalar(_newest(row.id)))
             ]
-            for device in found:
-                device.presence, device.presence_at = SILENT, at
-        return len(found)
+        marked = 0
+        for start in range(0, len(found), AT_ONCE):
+            some = Device.id.in_(found[start : start + AT_ONCE])
+            with self._database.write() as session:  # those not heard of meanwhile
+                silent = update(Device).where(some, Device.presence.in_(PRESENT), late)
+                result: Any = session.execute(silent.values(presence=SILENT, presence_at=at))
+                marked += int(result.rowcount)
+        return marked
 
     def ask_for_bundle(self, device: str, actor: str) -> str:
         """The id under which the device may send one."""
