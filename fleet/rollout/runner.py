@@ -32,8 +32,8 @@ from wire.reasons import Reason
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
-TOLD_AT_ONCE = 20
-"""Devices in one transaction: about 50 ms, in which nobody else writes."""
+TOLD_AT_ONCE = 10
+"""Devices in one transaction: about 30 ms, in which nobody else writes."""
 WORKED_ON = (Phase.RUNNING, Phase.ROLLING_BACK, Phase.PAUSED, Phase.AWAITING_APPROVAL, Phase.DONE)
 TELLING = {
     Tell: frozenset({Phase.RUNNING.value, Phase.DONE.value}),
