@@ -82,9 +82,20 @@ def told(stand: Stand) -> dict[str, list[tuple[dict[str, str], float]]]:
         device.publish(device.topics.event("gate"), event_body("gate", 1))
         eventually(lambda: len(list(client.fleet_events.each({}))) == 1)
         eventually(lambda: client.device("e1").get("phase") == "ROLLED_BACK")
-        page = stand.get("/metrics")
+        page = eventually(
+            lambda: (page := stand.get("/metrics")).status_code == 200 and _counted(page) and page
+        )
     assert page.headers["content-type"].startswith("text/plain")
     return series(page.text)
+
+
+def _counted(page: httpx.Response) -> bool:
+    """Whether the page is of after all that was said."""
+    found = series(page.text)
+    return (
+        bool(found["outrider_fleet_cameras"])
+        and value(found, "outrider_fleet_devices", presence="online") == 1
+    )
 
 
 def value(told: dict[str, list[tuple[dict[str, str], float]]], name: str, **labels: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -29,9 +30,7 @@ def collector() -> Iterator[Requests]:
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[Requests]:
-    """A receiver that is away at first, and refuses its third event."""
     with requests() as server:
-        server.answers = [(503, b""), (204, b""), (204, b""), (410, b""), (204, b"")]
         yield server
 
 
@@ -135,13 +134,33 @@ def test_the_updates_of_a_rollout_are_one_trace(stand: Stand, collector: Request
         assert root.parent_span_id == b""
 
 
+def probe(device: Device, receiver: Requests) -> int:
+    """Send events until one arrives, for the devices of a selector are looked up now and then; how many have."""
+    numbers = itertools.count()
+
+    def arrives() -> bool:
+        name, end_mono = f"probe-{next(numbers)}", time.monotonic() + 2
+        body = {**event_body("probe", 1), "outputs": {"open": True}}
+        device.publish(device.topics.event("probe"), body, name)
+        there: list[bool] = []
+        while not any(there) and time.monotonic() < end_mono:
+            time.sleep(0.05)
+            there = [json.loads(content)["id"] == name for *_, content in receiver.got]
+        return any(there)
+
+    eventually(arrives, 60)
+    return len(receiver.got)
+
+
 def test_events_reach_receivers_once_in_order_signed_or_are_told_as_refused(
     stand: Stand, single: Requests, many: Requests
 ) -> None:
     with stand.client() as client, Device(stand.enrol("w1")) as device, Device(stand.enrol("w2")) as other:
         client.set_labels("w1", {"site": "a"})
-        eventually(lambda: 'webhook="one"' in stand.get("/metrics").text)
-        time.sleep(1.5)  # the devices of a selector are looked up once a second
+        probes = probe(device, single)
+        single.got.clear()
+        # Away at first, and the third event is refused.
+        single.answers[:] = [(503, b""), (204, b""), (204, b""), (410, b""), (204, b"")]
         for number in range(5):
             body = {**event_body("gate", number), "outputs": {"open": number % 2 == 0 or number == 3}}
             device.publish(device.topics.event("gate"), body, f"w1-{number}")
@@ -170,6 +189,6 @@ def test_events_reach_receivers_once_in_order_signed_or_are_told_as_refused(
     assert all(headers["Content-Type"] == cloudevents.BATCH for _, _, headers, _ in batches)
     ids = [event["id"] for *_, content in batches for event in json.loads(content)]
     assert ids == [f"w1-{n}" for n in range(5)] + ["w2-1"]
-    page = stand.get("/metrics").text
-    assert 'outrider_fleet_webhook_delivered_total{webhook="one"} 3.0' in page
-    assert 'outrider_fleet_webhook_refused_total{webhook="one"} 1.0' in page
+    delivered = f'outrider_fleet_webhook_delivered_total{{webhook="one"}} {probes + 3}.0'
+    eventually(lambda: delivered in stand.get("/metrics").text)
+    assert 'outrider_fleet_webhook_refused_total{webhook="one"} 1.0' in stand.get("/metrics").text
