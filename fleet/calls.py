@@ -119,10 +119,12 @@ class Calls:
                 Reason.FLEET_UNREACHABLE, f"{path[:60]} was cut off: {e or type(e).__name__}; run it again"
             ) from e
 
-    def _upload(self, path: str, file: IO[bytes], name: str | None, progress: Progress | None) -> Any:
+    def _upload(
+        self, path: str, file: IO[bytes], name: str | None, progress: Progress | None, **wishes: str
+    ) -> Any:
         total = file.seek(0, 2)
         file.seek(0)
-        params = {"name": name} if name else {}
+        params = {key: value for key, value in {"name": name, **wishes}.items() if value}
         headers = {"Content-Length": str(total), "Content-Type": "application/octet-stream"}
         content = _chunks(file, total, progress)
         return self._call(

@@ -25,6 +25,8 @@ OUTPUT_BYTES = local.MAX_LINE_BYTES
 END_DEADLINE_S = 5.0
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "model": (sys.executable, "-m", "runtime.model.check"),
+    "pack": (sys.executable, "-m", "runtime.model.pack"),
+    "families": (sys.executable, "-m", "runtime.model.families"),
     "release": (sys.executable, "-m", "fleet.release.check"),
     "workflow": (sys.executable, "-m", "runtime.workflow.check", "--skip-cloud-blocks", "--read-code"),
     "trial": (sys.executable, "-m", "runtime.pipeline.trial"),
@@ -34,16 +36,16 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", 
 
 @dataclass(frozen=True)
 class Checker:
-    """Runs checks. `commands` maps a kind (model, workflow, release, trial) to the program that gets the path as its last argument."""
+    """Runs checks. `commands` maps a kind (model, pack, workflow …) to the program that gets the path, or what is asked, as its last argument."""
 
     bounds: Bounds
     wall_s: float
     scratch: Path
     commands: Mapping[str, Sequence[str]] = field(default_factory=lambda: COMMANDS)
 
-    async def check(self, kind: str, path: Path) -> local.CheckResult:
+    async def check(self, kind: str, asked: Path | str) -> local.CheckResult:
         """The verdict on the file or directory; a child that crashes, hangs or talks nonsense refuses it."""
-        command = self.bounds.command([*self.commands[kind], str(path)])
+        command = self.bounds.command([*self.commands[kind], str(asked)])
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -334,13 +335,16 @@ class Client(Calls):
         return self._call("GET", "/audit/head")
 
     def upload_model(
-        self, path: Path, name: str | None = None, progress: Progress | None = None
+        self, path: Path, name: str | None = None, progress: Progress | None = None, **wishes: str
     ) -> shapes.UploadedVersion:
-        """Upload an archive, or a package directory, which is packed on the way.
+        """Upload an archive, a package directory, which is packed on the way, or an ONNX file, of which the control plane makes a
+        package: `family`, `task`, `labels` say what it does not say itself.
 
         :raises Refused: the path cannot be read
         """
-        return self._upload_packed("/models", path, name, progress)
+        if path.suffix == ".onnx":
+            name = name or plain_name(path.stem)
+        return self._upload_packed("/models", path, name, progress, **wishes)
 
     def upload_release(
         self, path: Path, name: str | None = None, progress: Progress | None = None
@@ -352,15 +356,15 @@ class Client(Calls):
         return self._upload_packed("/releases", path, name, progress)
 
     def _upload_packed(
-        self, route: str, path: Path, name: str | None, progress: Progress | None
+        self, route: str, path: Path, name: str | None, progress: Progress | None, **wishes: str
     ) -> shapes.UploadedVersion:
         try:
             if path.is_dir():
                 with TemporaryFile() as packed:
                     pack(path, packed)
-                    return self._upload(route, packed, name, progress)
+                    return self._upload(route, packed, name, progress, **wishes)
             with path.open("rb") as file:
-                return self._upload(route, file, name, progress)
+                return self._upload(route, file, name, progress, **wishes)
         except OSError as e:
             raise Refused(Reason.PACKAGE_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
 
@@ -372,3 +376,8 @@ class Client(Calls):
             raise Refused(Reason.WORKFLOW_INVALID, f"{path} cannot be read: {e.strerror or e}") from e
         params = {"name": name or path.stem}
         return self._call("POST", "/workflows", content=content, params=params, timeout=UPLOAD_TIMEOUT_S)
+
+
+def plain_name(stem: str) -> str:
+    """A file's name as the registry takes it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:64] or "model"

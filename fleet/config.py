@@ -146,11 +146,12 @@ class FaultSettings(_Section):
 
 
 class Faults(_Section):
-    """Faults are looked for every so many seconds; devices of a site have the same value of the label `site_label`. `kinds` changes what is
-    declared of a fault, by its code."""
+    """Faults are looked for every so many seconds, and what models saw every `sights_every_s`, drift at every fourth such look; devices of a site
+    have the same value of the label `site_label`. `kinds` changes what is declared of a fault, by its code."""
 
     site_label: str = Field(default="site", min_length=1, max_length=63)
     every_s: float = Field(default=5.0, ge=0.1, le=60)
+    sights_every_s: float = Field(default=900.0, ge=0.1, le=3600)
     kinds: dict[str, FaultSettings] = Field(default_factory=dict)
 
 

@@ -7,33 +7,32 @@ release is stored file by file; its digest is that of its manifest. A workflow i
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from fleet import aliases, archive, audit, usage
+from fleet import aliases, archive, audit, packing, usage
 from fleet.checker import Checker
 from fleet.clock import Clock
 from fleet.config import Limits
 from fleet.db import Database, insert_ignoring
 from fleet.errors import NotFound, Refused
+from fleet.manifests import Package, manifest_of
 from fleet.objects import Objects
+from fleet.packing import NO_WISHES, Wishes
 from fleet.tables import Alias, ArtifactFile, DesiredRevision, StoredObject, Version
 from wire import local
-from wire.manifest import FileEntry, Manifest, Needs, digest_of
+from wire.manifest import Manifest, digest_of
 from wire.names import is_digest, is_name
 from wire.problem import Problem, nearest
 from wire.reasons import Reason
-from wire.release import ReleaseCard
 
-Package = Literal["model", "release"]
 INT32_MOST = 2**31 - 1
 CARD_LEFT_OUT = frozenset({"directory"})
 """Where the check found the package: a path that is gone afterwards."""
@@ -41,10 +40,11 @@ CARD_LEFT_OUT = frozenset({"directory"})
 
 @dataclass(frozen=True)
 class Upload:
-    """Whose upload it is. `name` is the name in the registry; by default the one the package says."""
+    """Whose upload it is. `name` is the name in the registry; by default the one the package says. `wishes` are of an ONNX file."""
 
     actor: str
     name: str | None = None
+    wishes: Wishes = NO_WISHES
 
 
 class Registry:
@@ -65,6 +65,7 @@ class Registry:
         self._clock = clock
         self._limits = limits
         self._uploads = uploads
+        self._families: dict[str, str] = {}
         self._turn = asyncio.Semaphore(limits.checks_at_once)
 
     def clear_uploads(self) -> None:
@@ -79,15 +80,19 @@ class Registry:
             yield Path(folder)
 
     async def add_package(self, kind: Package, packed: Path, upload: Upload) -> Version:
-        """Take in an archive of a directory: a model's package, or the wheels of a release.
+        """Take in an archive of a directory: a model's package, or the wheels of a release. An ONNX file is packed first.
 
         :raises Refused: no archive, or the check refuses it; nothing of it is kept
         """
         with self.scratch() as folder:
             target = folder / "package"
-            target.mkdir()
-            root = await asyncio.to_thread(archive.unpack, packed, target, self._limits.unpacked_bytes)
-            card = await self._checked(kind, root)
+            if kind == "model" and packing.is_onnx(packed):
+                root, card = target, await self._pack(packed, target, upload)
+            else:
+                packing.refuse_wishes(upload.wishes)
+                target.mkdir()
+                root = await asyncio.to_thread(archive.unpack, packed, target, self._limits.unpacked_bytes)
+                card = await self._checked(kind, root)
             name = _named(upload, card)
             manifest = await asyncio.to_thread(manifest_of, root, card, kind)
             await self._put_package(manifest, root)
@@ -129,11 +134,30 @@ class Registry:
         with self._database.read() as session:
             return find(session, kind, reference)
 
-    async def _checked(self, kind: str, path: Path) -> dict[str, Any]:
+    async def families(self) -> dict[str, str]:
+        """Every family of models that the runtime knows here, with the outputs it expects; the child is asked once.
+
+        :raises Refused: the child cannot tell
+        """
+        if not self._families:
+            card = await self._checked("families", "-")
+            self._families = {str(name): str(expects) for name, expects in card["families"].items()}
+        return self._families
+
+    async def _pack(self, graph: Path, target: Path, upload: Upload) -> dict[str, Any]:
+        """Make a package of an ONNX file in a confined child, which loads and runs it as the check does."""
+        if not upload.name:
+            raise Refused(Reason.INVALID_FIELD, "an ONNX file does not say what it is called; give a name")
+        source = graph.rename(graph.with_name(f"{upload.name}.onnx"))
+        return await self._checked("pack", packing.request(source, target, upload.name, upload.wishes))
+
+    async def _checked(self, kind: str, asked: Path | str) -> dict[str, Any]:
         async with self._turn:
-            verdict = await self._checker.check(kind, path)
+            verdict = await self._checker.check(kind, asked)
         if verdict.ok:
             return {key: value for key, value in verdict.card.items() if key not in CARD_LEFT_OUT}
+        if kind == "pack":
+            raise refusal("model", packing.worded(verdict))
         raise refusal(kind, verdict)
 
     def _store(
@@ -329,31 +353,6 @@ def _known(session: Session, kind: str, name: str) -> None:
     known = select(Version.name).where(Version.kind == kind).distinct()
     if session.scalar(known.where(Version.name == name).limit(1)) is None:
         raise NotFound(kind, name, nearest(name, session.scalars(known)))
-
-
-def manifest_of(root: Path, card: Mapping[str, Any], kind: Package = "model") -> Manifest:
-    """The manifest of every file below the directory, with what the check has found: what a model needs, what a release is for."""
-    entries = []
-    for path in sorted(root.rglob("*")):
-        if not path.is_file() or path.is_symlink():
-            continue
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(1024 * 1024):
-                digest.update(chunk)
-            size = file.tell()
-        entries.append(
-            FileEntry(
-                path=path.relative_to(root).as_posix(), sha256=f"sha256:{digest.hexdigest()}", size=size
-            )
-        )
-    needs, release = card.get("needs"), card.get("release")
-    return Manifest(
-        kind=kind,
-        files=tuple(entries),
-        needs=Needs.model_validate(needs) if needs and kind == "model" else None,
-        release=ReleaseCard.model_validate(release) if kind == "release" else None,
-    )
 
 
 def _file_rows(artifact: str, manifest: Manifest | None) -> list[dict[str, Any]]:

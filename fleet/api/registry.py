@@ -14,6 +14,7 @@ from fleet.api.context import Anybody, Operator, PlaneDep, bounded_body
 from fleet.api.description import file_of
 from fleet.api.route import Route
 from fleet.errors import TooMuch
+from fleet.packing import Wishes
 from fleet.plane import Plane
 from fleet.registry import INT32_MOST, Upload
 from fleet.tables import Version
@@ -24,19 +25,38 @@ router = APIRouter(prefix="/api/v1", route_class=Route)
 uploads = APIRouter(prefix="/api/v1")
 
 UploadName = Annotated[str | None, Query(pattern=NAME_PATTERN)]
+Wish = Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 FLUSH_BYTES = 4 * 1024 * 1024
 
 
 @uploads.post("/models", tags=["models"], status_code=201, openapi_extra=file_of("application/octet-stream"))
 async def upload_model(
-    request: Request, plane: PlaneDep, who: Operator, name: UploadName = None
+    request: Request,
+    plane: PlaneDep,
+    who: Operator,
+    name: UploadName = None,
+    family: Wish = "",
+    task: Wish = "",
+    labels: Annotated[str, Query(max_length=30_000)] = "",
 ) -> shapes.UploadedVersion:
-    """Upload a model package: a .tar, .tar.zst, .tar.gz or .zip of its directory. The runtime checks it first."""
+    """Upload a model package: a .tar, .tar.zst, .tar.gz or .zip of its directory. The runtime checks it first.
+
+    Or an ONNX file, with a `name`: it is packed here, its family recognised, or named by `family`; `labels` are coco80, coco91, or the names
+    with commas. It has no golden picture then: `outrider model pack --golden` makes a package with one.
+    """
+    wishes = Wishes(family, task, labels)
     with plane.registry.scratch() as folder:
         packed = folder / "upload"
         await _receive(request, packed, plane.config.limits.upload_bytes)
-        row = await plane.registry.add_package("model", packed, Upload(who.actor, name))
+        row = await plane.registry.add_package("model", packed, Upload(who.actor, name, wishes))
     return await _vouched(plane, row)
+
+
+@router.get("/model-families", tags=["models"])
+async def families(plane: PlaneDep, who: Anybody) -> shapes.Page[shapes.FamilyView]:
+    """The families of models that the runtime knows, with the outputs that each expects of a graph."""
+    found = await plane.registry.families()
+    return {"items": [{"name": name, "expects": expects} for name, expects in found.items()], "next": None}
 
 
 @router.get("/models", tags=["models"])

@@ -101,8 +101,15 @@ def figures() -> dict[str, str]:
 ABOUT = {"faults": "faults", "figure": "a figure past a limit"}
 BOUNDS = ("above", "below")
 RULE = (
-    Field("min_severity", "At least", "choice", options=SEVERITIES, group="faults", default="info"),
-    Field("codes", "Codes", "list", hint=_PATTERNS, group="faults", expects=_PATTERNS, default=("*",)),
+    Field(
+        "codes",
+        "Codes",
+        "list",
+        hint="Names with commas; * and ? stand for other letters, here and below",
+        group="faults",
+        expects=_PATTERNS,
+        default=("*",),
+    ),
     Field("limit.figure", "Figure", "choice", options=figures(), group="figure", default="blind_share"),
     Field(
         "limit.bound",
@@ -128,8 +135,9 @@ RULE = (
         expects="whole quarters of an hour, at most a day",
         default=3600,
     ),
-    Field("sites", "Sites", "list", hint=_PATTERNS, expects=_PATTERNS, default=("*",)),
-    Field("devices", "Devices", "list", hint=_PATTERNS, expects=_PATTERNS, default=("*",)),
+    Field("sites", "Sites", "list", expects=_PATTERNS, default=("*",)),
+    Field("min_severity", "At least", "choice", options=SEVERITIES, group="faults", default="info"),
+    Field("devices", "Devices", "list", expects=_PATTERNS, default=("*",)),
     Field(
         "selector",
         "Labels",
@@ -137,7 +145,7 @@ RULE = (
         hint="Of devices; empty is every one",
         expects="a selector such as site=north, line in (1, 2)",
     ),
-    Field("targets", "Tells", "list", hint="Targets; * is every one", expects=_PATTERNS, default=("*",)),
+    Field("targets", "Targets", "list", hint="* is every one", expects=_PATTERNS, default=("*",)),
     Field(
         "severity",
         "Told as",

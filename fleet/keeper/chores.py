@@ -44,7 +44,7 @@ class Chores:
         self.watch = Watch(
             database, clock, ids, leads, guard, kinds_of(faults), faults.site_label, faults.every_s
         )
-        self.census = Census(database, clock, leads, guard)
+        self.census = Census(database, clock, leads, guard, faults.sights_every_s)
         self.teller = Teller(
             database,
             clock,

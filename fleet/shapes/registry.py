@@ -158,3 +158,10 @@ class CollectionPlan(TypedDict):
     versions: list[Collectable]
     objects: int
     bytes: int
+
+
+class FamilyView(TypedDict):
+    """A family of models; `expects` says which outputs a graph of it has."""
+
+    name: str
+    expects: str

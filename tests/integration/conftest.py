@@ -17,7 +17,7 @@ def console_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]
     from tests.integration.console_stand import Console
 
     quick = {"camera-unreachable": {"visible_s": 0, "clear_s": 0}}
-    faults = {"every_s": 0.5, "kinds": quick}
+    faults = {"every_s": 0.5, "sights_every_s": 1, "kinds": quick}
     made = Console(tmp_path_factory.mktemp("console") / "plane", {"faults": faults})
     yield made
     made.close()

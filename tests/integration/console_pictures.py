@@ -28,6 +28,18 @@ from wire.health import Health
 MOST_BYTES = 120 * 1024
 SITES = {"north": ("gate-1", "gate-2", "gate-3"), "south": ("lane-1", "lane-2"), "harbour": ("dock-1",)}
 HOURS = 6
+TARGETS = {
+    "night-shift": {
+        "kind": "email",
+        "host": "mail.example.org",
+        "username": "outrider",
+        "sender": "outrider@example.org",
+        "to": ["night@example.org", "plant@example.org"],
+        "min_severity": "critical",
+    },
+    "operations": {"kind": "slack", "url": "https://chat.example.org/hooks/x3b9"},
+    "scada": {"kind": "mqtt", "topic": "plant/alerts", "url": "mqtts://scada.example.org:8883"},
+}
 QUICK = {
     code: {"visible_s": 0, "clear_s": 5} for code in ("camera-unreachable", "device-offline", "update-failed")
 }
@@ -57,6 +69,10 @@ SHOTS = (
     Shot("alerts", "/alerts"),
     Shot("faults", "/faults"),
     Shot("alert-rules", "/alert-rules"),
+    Shot("alert-rule", "/alert-rules", "Change", also=("phone",)),
+    Shot("alert-targets", "/alert-targets"),
+    Shot("alert-target", "/alert-targets", "Change", also=("dark", "phone")),
+    Shot("upload", "/models"),
     Shot("audit", "/audit"),
     Shot("tokens", "/tokens"),
     Shot("users", "/users"),
@@ -76,6 +92,8 @@ def fill(console: Console, stack: ExitStack) -> None:
                 made[name].event("door", 3 + seq, f"{name}-{seq}")
     console.ask("PUT", "/alert-rules/cameras", {"codes": ["camera-*"], "for_s": 0, "place": 1})
     console.ask("PUT", "/alert-rules/critical", {"min_severity": "critical", "for_s": 0, "place": 2})
+    for name, target in TARGETS.items():
+        console.ask("PUT", f"/alert-targets/{name}", target)
     made["gate-1"].report("PROBATION")
     made["lane-2"].report("ROLLED_BACK", "gate-failed", "p95 latency 91 ms against a limit of 60 ms")
     made["dock-1"].publish(made["dock-1"].topics.conn, {"state": "offline"}, retain=True)
@@ -121,6 +139,11 @@ def shoot(page: Page, shot: Shot, file: Path, whole: bool = True) -> None:
         page.get_by_role("dialog").get_by_label("Labels").fill("site=harbour")
         page.get_by_role("button", name="Make the command").click()
         expect(page.locator(".command code")).to_be_visible()
+    if shot.name == "upload":
+        graph = {"name": "forklifts.onnx", "mimeType": "application/octet-stream", "buffer": b"0" * 3_900_000}
+        page.locator("input[type=file]").set_input_files(graph)
+        page.get_by_label("Family").select_option("yolox")
+        page.get_by_label("Labels").fill("person, forklift, pallet")
     page.wait_for_timeout(1500)
     page.screenshot(path=file, full_page=whole)
     with Image.open(file) as image:
@@ -149,7 +172,9 @@ def main(arguments: list[str]) -> None:
                 continue
             for kind in ("", *shot.also):
                 file = folder / f"console-{'-'.join(filter(None, (shot.name, kind)))}.png"
-                shoot(windows[kind].go(shot.path), shot, file, whole=kind != "phone")
+                shoot(
+                    windows[kind].go(shot.path), shot, file, whole=kind != "phone" and shot.press != "Change"
+                )
                 print(file, file.stat().st_size, windows[kind].overflow_px())
 
 

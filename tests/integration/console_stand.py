@@ -34,10 +34,12 @@ EXPECTED = re.compile(r"status of (401|403|404|409|412|422|429)")
 class Screen:
     """A browser's window with its own cookies."""
 
-    def __init__(self, browser: Browser, url: str, size: ViewportSize, scheme: str) -> None:
+    def __init__(
+        self, browser: Browser, url: str, size: ViewportSize, scheme: str, touch: bool = False
+    ) -> None:
         self.url = url
         self.complaints: list[str] = []
-        self._context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+        self._context = browser.new_context(viewport=size, color_scheme=scheme, has_touch=touch)  # type: ignore[arg-type]
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(WAIT_MS)
         self.page.on("console", self._said)
@@ -56,6 +58,15 @@ class Screen:
         self.page.get_by_label("Password").fill(password)
         self.page.keyboard.press("Enter")
         return self.page
+
+    def swipe(self, *way: tuple[float, float]) -> None:
+        """One finger down, along and up, in pixels of the window."""
+        fingers = self._context.new_cdp_session(self.page)
+        for at, (x, y) in enumerate(way):
+            kind = "touchMove" if at else "touchStart"
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        fingers.detach()
 
     def overflow_px(self) -> int:
         """By how much the page is wider than the window."""
@@ -110,10 +121,15 @@ class Console:
         return answer.json() if answer.content else None
 
     def screen(
-        self, name: str = "", path: str = "/", size: ViewportSize = DESKTOP, scheme: str = "light"
+        self,
+        name: str = "",
+        path: str = "/",
+        size: ViewportSize = DESKTOP,
+        scheme: str = "light",
+        touch: bool = False,
     ) -> Screen:
         """A window, signed in where a name is given and on that page."""
-        made = Screen(self._browser, self.stand.url, size, scheme)
+        made = Screen(self._browser, self.stand.url, size, scheme, touch)
         self._screens.append(made)
         if name:
             made.sign_in(name, path=path)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.integration.console_device import SimulatedDevice
+from tests.integration.console_device import SimulatedDevice, health
 from tests.integration.console_stand import PHONE, Console, needs_browser, patient
+from tests.integration.fleet_stand import eventually, package
 
+LONG_S = 90.0
 pytestmark = [needs_browser, patient]
 
 
@@ -175,3 +181,63 @@ def test_a_viewer_reads_alerts_and_changes_none(console: Console) -> None:
     expect(row.get_by_role("button", name="Acknowledge")).to_be_disabled()
     screen.go("/alert-targets")
     expect(screen.page.get_by_role("button", name="New target")).to_be_disabled()
+
+
+def saw(digest: str, scores: list[int]) -> dict[str, Any]:
+    """A camera's health after its model has found so many, by tenths of confidence."""
+    told = health(12.0, 50.0, lost=False)
+    found = sum(scores)
+    sight = {"asked": found, "empty": 0, "scores": scores, "classes": {"person": found}}
+    told["cameras"] = {"door": {**told["cameras"]["door"], "models": {"people": digest}, "sight": sight}}
+    told["models"]["people"]["digest"] = digest
+    return told
+
+
+def test_confidences_that_shift_become_a_drift_a_fault_an_alert_and_are_on_the_models_page(
+    console_plane: Console,
+) -> None:
+    """Days pass by moving what is kept of today into the past."""
+    stand = console_plane.stand
+    post: dict[str, Any] = {
+        "timeout": 60,
+        "content": package("kiln"),
+        "headers": {"Authorization": f"Bearer {stand.admin_token}"},
+    }
+    digest = httpx.post(f"{stand.url}/api/v1/models", **post).json()["digest"]
+    console_plane.ask("PUT", "/alert-rules/drift", {"codes": ["drift-large"], "for_s": 0, "place": 2})
+    calm, shifted = [0] * 8 + [100, 400], [300, 200] + [0] * 6 + [100, 400]
+    with SimulatedDevice(stand, "kiln-1", {"site": "south"}) as device:
+        device.report(models={"people": {"state": "ok", "digest": digest}})
+        device.publish(device.topics.health, saw(digest, calm))
+        drift = "/devices/kiln-1/drift"
+        eventually(
+            lambda: [d["recent"]["detections"] for d in console_plane.ask("GET", drift)["items"]] == [500]
+        )
+        with closing(sqlite3.connect(stand.data.root / "fleet.db", timeout=30)) as database, database:
+            database.execute("UPDATE health_sights SET day = day - 5 WHERE device = 'kiln-1'")
+
+        def told(path: str) -> Any:
+            """What is there after one more message, as devices send them again and again."""
+            device.publish(device.topics.health, saw(digest, shifted))
+            return console_plane.ask("GET", path)["items"]
+
+        eventually(lambda: any((d["score_psi"] or 0) > 0.25 for d in told(drift)), LONG_S)
+        (figures,) = told(drift)
+        assert figures["class_psi"] < 0.1
+        assert figures["recent"]["confidence"] < 0.2 < 0.8 < figures["reference"]["confidence"]
+        eventually(lambda: any(d["device"] == "kiln-1" and d["score_psi"] for d in told("/drift")), LONG_S)
+        faults = "/faults?selector=site=south"
+        eventually(lambda: [f["code"] for f in told(faults)] == ["drift-large"], LONG_S)
+        eventually(lambda: told("/alerts?device=kiln-1"), LONG_S)
+
+
+def test_drift_is_on_the_models_page(console: Console) -> None:
+    screen = console.screen("vera", "/models/kiln", PHONE)
+    row = screen.page.get_by_role("table", name="Drift").get_by_role("row").filter(has_text="kiln-1")
+    expect(row.get_by_text("large")).to_be_visible()
+    expect(row).to_contain_text("→")
+    assert screen.overflow_px() == 0
+    screen.go("/alerts")
+    expect(screen.page.get_by_role("row").filter(has_text="kiln-1")).to_contain_text(
+        "population stability index of confidences"
+    )

@@ -72,6 +72,22 @@ def test_a_model_is_uploaded_checked_and_shown(console: Console, archive: Path, 
     expect(page.locator(".figures")).to_contain_text("0.258")
 
 
+def test_an_onnx_file_is_packed_and_what_is_wrong_with_a_wish_is_said(console: Console, assets: Path) -> None:
+    page = console.screen("ada", "/models", PHONE).page
+    page.locator("input[type=file]").set_input_files(assets / "detectors" / "yolox_nano_416.onnx")
+    page.get_by_label("Name in the registry").fill("bare")
+    page.get_by_label("Family").select_option("classifier")
+    expect(page.get_by_text("classifier expects: ")).to_be_visible()
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator(".problem")).to_contain_text("the graph's outputs are")
+    page.get_by_label("Family").select_option("recognise it")
+    page.get_by_label("Labels").fill("coco80")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", name="bare")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("Recognised")
+    expect(page.locator(".figures")).to_contain_text("yolox")
+
+
 def test_a_workflow_is_corrected_drawn_on_tried_and_released(console: Console, assets: Path) -> None:
     content = json.dumps(
         {
@@ -228,3 +244,32 @@ def draw_zone(page: Page, corners: tuple[tuple[float, float], ...]) -> None:
     assert box is not None
     for x, y in (*corners, corners[0]):
         page.mouse.click(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+
+
+def test_a_line_is_drawn_with_a_finger(console: Console) -> None:
+    screen = console.screen("ada", "/workflow-draft", PHONE, touch=True)
+    page = screen.page
+    expect(page.get_by_text("No problems: the runtime takes it.")).to_be_visible()
+    page.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(json.dumps(COUNTING))
+    expect(page.locator(".page-head .chip.ok")).to_have_text("fine")
+    page.get_by_role("button", name="Draw anew").tap()
+    stage = page.locator(".drawing-stage")
+    stage.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    box = stage.bounding_box()
+    assert box is not None
+    at = [
+        (box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+        for x, y in ((0.25, 0.25), (0.5, 0.5), (0.75, 0.75))
+    ]
+    screen.swipe(*at)
+    first = page.get_by_role("button", name="Point 1 of line")
+    expect(first).to_have_attribute("aria-label", re.compile("x 3[12][0-9], y (1[78]|18)[0-9]"))
+    expect(page.get_by_role("button", name="Point 2 of line")).to_have_attribute(
+        "aria-label", re.compile("x 9[56][0-9], y 5[34][0-9]")
+    )
+    screen.swipe(at[0], (at[0][0] + 10, at[0][1]), (at[0][0] + 30, at[0][1]))
+    expect(first).to_have_attribute("aria-label", re.compile("x 4[0-9][0-9], y 1[78][0-9]"))
+    assert page.evaluate("scrollY") == before, "the page went along with the finger"

@@ -78,6 +78,43 @@ def test_real_package_is_checked_and_stored_under_its_own_digest(stand: Stand, p
     assert stored["digest"] == stored["card"]["digest"]
 
 
+def test_an_onnx_file_is_packed_where_it_is_taken_in_or_refused_with_what_families_expect(
+    stand: Stand, tmp_path: Path
+) -> None:
+    bare = tmp_path / "yolox tiny.onnx"
+    shutil.copyfile(MODEL, bare)
+    with stand.client() as client:
+        stored = client.upload_model(bare, labels="coco80")
+        assert (stored["name"], stored["card"]["family"], stored["card"]["classes"]) == (
+            "yolox_tiny",
+            "yolox",
+            80,
+        )
+        assert "recognised" in stored["card"]
+        assert not stored["card"]["golden"]["present"]
+        for words, wishes in (
+            ("classifier", {"family": "classifier"}),
+            ("did you mean 'yolox'", {"family": "yolo-x"}),
+            ("1 labels for 80 classes", {"labels": "/etc/passwd"}),
+            ("detection", {"task": "keypoints"}),
+        ):
+            with pytest.raises(ApiError) as refused:
+                client.upload_model(bare, **wishes)
+            told = f"{refused.value} {[str(problem) for problem in refused.value.problems]}"
+            assert words in told, told
+            assert "--family" not in told
+        bare.write_bytes(MODEL.read_bytes()[:5000])
+        with pytest.raises(ApiError):
+            client.upload_model(bare)
+        assert [row["version"] for row in client.models() if row["name"] == "yolox_tiny"] == [1]
+    nameless = httpx.post(
+        f"{stand.url}/api/v1/models",
+        content=MODEL.read_bytes(),
+        headers={"Authorization": f"Bearer {stand.admin_token}"},
+    )
+    assert (nameless.status_code, "give a name" in nameless.text) == (422, True)
+
+
 def test_truncated_model_is_refused_with_the_runtimes_reason(
     stand: Stand, package: Path, tmp_path: Path
 ) -> None:

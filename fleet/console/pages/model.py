@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.console import register
 from fleet.console.pages.workflows import way
-from fleet.console.parts import cells, posting
+from fleet.console.parts import cells, posting, seen
 from fleet.console.parts.layout import empty, fact, facts, figure, page_head, section
 from fleet.console.parts.table import Column, Row, Rows
 from fleet.console.parts.tags import tag, text
@@ -54,6 +54,7 @@ async def model(seat: Seat, name: str, version: str = "") -> None:
         with tag("div"):
             notes(seat, "model", row)
             _labels(card.get("labels") or ())
+    await seen.place(seat, name)
     await _hardware(seat, row["digest"])
     versions(seat, "model", name, rows, number)
     await uses(seat, "model", name, number)

@@ -11,7 +11,7 @@ from fleet.console import register
 from fleet.console.parts import cells, posting, problem
 from fleet.console.parts.layout import copyable, empty, page_head, section
 from fleet.console.parts.table import Column, Row, Rows
-from fleet.console.parts.tags import tag
+from fleet.console.parts.tags import tag, text
 from fleet.console.seat import Role, Seat
 from fleet.console.versions import Named, by_name, size
 
@@ -26,7 +26,7 @@ COLUMNS = (
     Column("by", "By"),
     Column("at", "When", "tight"),
 )
-ACCEPTED = ".tar,.zst,.gz,.tgz,.zip"
+ACCEPTED = ".onnx,.tar,.zst,.gz,.tgz,.zip"
 
 
 @register.page("/models", "Models", register.Menu("Deploy", 0, "model"))
@@ -41,10 +41,9 @@ async def models(seat: Seat) -> None:
         if found:
             Rows("Models", COLUMNS, [_row(named) for named in found])
         else:
-            empty(
-                "No models yet", "Pack an ONNX file with outrider model pack, and upload the package below."
-            )
-    _upload(seat)
+            empty("No models yet", "Upload an ONNX file or a package below.")
+    families = (await seat.api.get("/model-families"))["items"]
+    _upload(seat, {each["name"]: each["expects"] for each in families})
 
 
 def _row(named: Named) -> Row:
@@ -68,9 +67,10 @@ def _row(named: Named) -> Row:
     )
 
 
-def _upload(seat: Seat) -> None:
+def _upload(seat: Seat, families: Mapping[str, str]) -> None:
     async def done(told: Mapping[str, Any]) -> None:
         words = f"{told['name']} version {told['version']} is taken in"
+        words += f"; recognised: {told['recognised']}" if told.get("recognised") else ""
         problem.done(words if told["signed"] else f"{words}; it waits for an offline key")
         ui.navigate.to(seat.href(f"/models/{told['name']}?version={told['version']}"))
 
@@ -79,11 +79,15 @@ def _upload(seat: Seat) -> None:
         "checked before it is kept: loaded, run on its golden picture, in a process with limits",
     ):
         with tag("div", "section-body"):
-            suggestion = "The archive of a package: .tar, .tar.zst, .tar.gz or .zip"
-            posting.Upload(
-                seat, "/models", "a model package", ACCEPTED, suggestion, done, seat.denied(Role.OPERATOR)
-            )
+            suggestion = "An .onnx, or the archive of a package: .tar, .tar.zst, .tar.gz or .zip"
+            denied = seat.denied(Role.OPERATOR)
+            posting.Upload(seat, "/models", "a model", ACCEPTED, suggestion, done, denied, families)
         with tag("div", "section-body"):
+            text(
+                "With a golden picture, by which every device proves the model before it uses it:",
+                "quiet",
+                "p",
+            )
             copyable(
                 "outrider model pack weights.onnx --golden picture.jpg --out weights && tar -cf weights.tar -C weights ."
             )

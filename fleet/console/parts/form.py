@@ -10,8 +10,6 @@ from nicegui import ui
 from fleet.console.fields import Complaints, Field, Values, values_of
 from fleet.console.parts.tags import Tag, tag, text
 
-WIDE = ("list", "pairs")
-
 
 class Form:
     """`offered`: by a field's key what may be chosen for it, beside what is written; for secrets their names."""
@@ -29,7 +27,7 @@ class Form:
         values = values_of(fields, document)
         with tag("div", "form-grid"):
             for each in fields:
-                with tag("div", "wide" if each.kind in WIDE else "") as box:
+                with tag("div", "wide" if each.kind == "pairs" or self._offers(each) else "") as box:
                     self._made[each.key] = self._element(each, values[each.key])
                 self._boxes[each.key] = box
         with tag("div", role="alert") as self._rest:
@@ -78,9 +76,12 @@ class Form:
                 "autogrow spellcheck=false"
             )
         field = ui.input(each.label, value=value, placeholder=each.placeholder).props("spellcheck=false")
-        if each.kind == "list" and self._offered.get(each.key):
+        if self._offers(each):
             self._offer(each, field)
         return field
+
+    def _offers(self, each: Field) -> bool:
+        return each.kind == "list" and bool(self._offered.get(each.key))
 
     def _secret(self, each: Field, value: str) -> ui.select:
         names = [f"secret:{name}" for name in self._offered.get("secrets", ())]

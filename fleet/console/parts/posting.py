@@ -24,10 +24,19 @@ def files(seat: Seat) -> None:
 
 
 class Upload(ui.element, component=STATIC / "upload.js"):
-    """A file to the registry. `done` is called with name, version and signed of what has come of it."""
+    """A file to the registry. `done` is called with name, version, signed and recognised of what has come of it. With `families` (name →
+    what it expects) ONNX files may be sent, too."""
 
     def __init__(
-        self, seat: Seat, path: str, what: str, accept: str, suggestion: str, done: Done, denied: str = ""
+        self,
+        seat: Seat,
+        path: str,
+        what: str,
+        accept: str,
+        suggestion: str,
+        done: Done,
+        denied: str = "",
+        families: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self._props.update(
@@ -37,6 +46,7 @@ class Upload(ui.element, component=STATIC / "upload.js"):
             accept=accept,
             suggestion=suggestion,
             denied=denied,
+            families=None if families is None else dict(families),
         )
 
         async def told(event: GenericEventArguments) -> None:

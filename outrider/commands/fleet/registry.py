@@ -20,8 +20,15 @@ def configure(commands: Commands) -> None:
     """Add `model` and `workflow`."""
     model = group(commands, "model", "models of the registry")
     upload = remote(model, "upload", "check and store a model package", _model_upload)
-    upload.add_argument("path", type=Path, help="a package directory or its .tar.zst, .tar or .zip")
+    upload.add_argument(
+        "path", type=Path, help="a package directory or its .tar.zst, .tar or .zip; or an .onnx, packed there"
+    )
     upload.add_argument("--name", help="the name in the registry; the package's own by default")
+    upload.add_argument("--family", default="", help="of an .onnx that is not recognised")
+    upload.add_argument("--task", default="", help="of an .onnx of a classifier: classification, multi-label")
+    upload.add_argument(
+        "--labels", default="", help="of an .onnx: coco80, coco91, names with commas, or a text file of names"
+    )
     remote(model, "list", "models and their versions", _model_list)
     catalogue.add(model, "model")
     workflow = group(commands, "workflow", "workflows of the registry")
@@ -36,8 +43,19 @@ def configure(commands: Commands) -> None:
 
 def _model_upload(args: argparse.Namespace, client: Client) -> int:
     shown = sys.stderr.isatty() and not args.json
-    answer = client.upload_model(args.path, args.name, progress if shown else None)
-    return uploaded(args, answer)
+    wishes = {"family": args.family, "task": args.task, "labels": _labels(args.labels)}
+    answer = client.upload_model(args.path, args.name, progress if shown else None, **wishes)
+    status = uploaded(args, answer)
+    if not args.json:
+        for words in filter(None, (answer["card"].get("recognised"), *answer["card"].get("notes", ()))):
+            print(f"  {words}", file=sys.stderr)
+    return status
+
+
+def _labels(given: str) -> str:
+    """The names in a file of this machine, or what is given as it is."""
+    path = Path(given)
+    return path.read_text(encoding="utf-8-sig") if given and path.is_file() else given
 
 
 def _workflow_upload(args: argparse.Namespace, client: Client) -> int:
