@@ -14,6 +14,8 @@ from tests.e2e.listener import Heard, Listener
 FPS = 10.0
 EVENTS_FIRST = 85
 EVENTS_SECOND = 50
+LEAVES = 197
+"""The frame, give or take five, at which the first person has left; on a busy machine the models are switched later."""
 
 
 def digest(stage: Stage, name: str) -> str:
@@ -55,7 +57,7 @@ def test_another_model_takes_over_mid_video_without_losing_a_frame(
     assert {event["workflow"] for event in events} == {stage.api.workflows()[0]["digest"]}
     # The video's truth: nobody before frame 61 (66 less 5), somebody from frame 71 on.
     assert max(event["outputs"]["count"] for event in events[:55]) == 0
-    present = [event["outputs"]["count"] for event in events[72:turn]]
+    present = [event["outputs"]["count"] for event in events[72 : min(turn, LEAVES - 5)]]
     assert len(present) > 10
     assert set(present) == {1}
     assert len({heard.envelope["id"] for heard in heard_so_far}) == len(events)

@@ -1,7 +1,6 @@
 """A control plane as a child process with a real broker, devices that speak to it, and checks that are scripted.
 
-`python -m tests.integration.fleet_stand serve DIR` serves with the scripted checks; `… model DIR`, `… workflow FILE` are
-those checks: what they answer is written in the upload itself.
+`python -m tests.integration.fleet_stand serve DIR` serves with the checks of `scripted_check`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import base64
 import copy
 import io
 import json
-import os
 import queue
 import shutil
 import signal
@@ -38,7 +36,6 @@ from fleet.plane import Seams
 from fleet.server import serve
 from fleet.setup import init
 from tests.integration import backing
-from wire import local
 from wire.envelope import Envelope
 from wire.topics import DeviceTopics
 
@@ -262,38 +259,16 @@ def package(name: str, verdict: str = "ok", weights: bytes = b"\0" * 3000) -> by
     return out.getvalue()
 
 
-def _check_model(folder: Path) -> local.CheckResult:
-    name, verdict = (folder / "model.toml").read_text().split()
-    if verdict == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if verdict == "hang":
-        time.sleep(600)
-    if verdict == "greedy":
-        bytearray(64 * 1024**3)
-    problem = {"path": "outputs.0", "reason": "model-outputs", "message": "has the wrong shape"}
-    if verdict == "refuse":
-        return local.CheckResult(False, "model-outputs", "the graph is another family's", [problem])
-    return local.CheckResult(True, card={"name": name, "task": "detection"})
-
-
-def _check_workflow(path: Path) -> local.CheckResult:
-    return local.CheckResult(True, card={"model_ids": json.loads(path.read_text())["uses"]})
-
-
 def main(arguments: list[str]) -> None:
-    kind, path = arguments[0], Path(arguments[1])
-    if kind == "serve":
-        checks = dict(COMMANDS) | {
-            kind: (sys.executable, "-m", "tests.integration.fleet_stand", kind)
-            for kind in ("model", "workflow")
-        }
-        data = DataDir(path)
-        from fleet.config import load
+    """`serve DIR`"""
+    from fleet.config import load
 
-        asyncio.run(serve(data, load(data), Seams(SystemClock(), RandomIds(), checks)))
-        return
-    verdict = _check_model(path) if kind == "model" else _check_workflow(path)
-    sys.stdout.buffer.write(local.encode(verdict))
+    checks = dict(COMMANDS) | {
+        kind: (sys.executable, "-m", "tests.integration.scripted_check", kind)
+        for kind in ("model", "workflow")
+    }
+    data = DataDir(Path(arguments[1]))
+    asyncio.run(serve(data, load(data), Seams(SystemClock(), RandomIds(), checks)))
 
 
 if __name__ == "__main__":
