@@ -11,6 +11,7 @@ import pytest
 from benchmarks import gates
 from benchmarks.gates import Stand, planted, swap
 
+pytestmark = pytest.mark.timeout(400)
 SEED = 20
 SWAPS = 30
 EACH = 3
@@ -26,7 +27,7 @@ def stand(packages: dict[str, Path], assets: Path) -> Stand:
         replace(shot, latency_s=LATENCY_S * rng.uniform(0.9, 1.1), cpu_s=0.0, again_s=0.0)
         for shot in recording.shots
     ]
-    return Stand(replace(recording, shots=shots), rng)
+    return Stand(replace(recording, shots=shots, foreign_cpu=0.0), rng)
 
 
 @pytest.mark.parametrize("witness", [True, False])
