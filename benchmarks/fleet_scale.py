@@ -91,13 +91,13 @@ def _say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
 
 
-def _until(holds: Callable[[], bool], most_s: float) -> float | None:
+def _until(holds: Callable[[], bool], most_s: float, every_s: float = 0.25) -> float | None:
     """Seconds until it held; None if it never did."""
     began_mono = time.monotonic()
     while not holds():
         if time.monotonic() - began_mono > most_s:
             return None
-        time.sleep(0.25)
+        time.sleep(every_s)
     return round(time.monotonic() - began_mono, 1)
 
 
@@ -233,7 +233,9 @@ def _rollout(stage: Stage) -> dict[str, Any]:
     began_mono = time.monotonic()
     stage.http.post("/api/v1/rollouts", json=plan).raise_for_status()
     done_s = _until(
-        lambda: stage.http.get("/api/v1/rollouts/everybody").json()["phase"] == "DONE", ROLLOUT_MOST_S
+        lambda: stage.http.get("/api/v1/rollouts/everybody").json()["phase"] == "DONE",
+        ROLLOUT_MOST_S,
+        every_s=5.0,
     )
     figures, rollouts = window.figures(), stage.health()["rollouts"]
     told = stage.totals()["desired"] - told_before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,8 @@ ROWS_AT_ONCE = 1000
 DEVICES_AT_ONCE = 100
 TAIL_ROWS = 64
 TICK_S = 15.0
+PAUSE_S = 0.02
+"""Between two transactions others write: who waits for SQLite asks again after a while, and would find it taken."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class History:
                 more = self._leads()
                 while more:
                     more = await asyncio.to_thread(self.roll_up) and self._leads()
-                    await asyncio.sleep(0.02)  # between two transactions others write
+                    await asyncio.sleep(PAUSE_S)
             except FleetError as e:
                 log.info("health is rolled up later", extra={"cause": str(e)})
             except Exception:  # the boundary: it is tried again
@@ -245,6 +248,7 @@ class History:
                         HealthStep.step == step,
                         HealthStep.start < bound,
                     )
+            time.sleep(PAUSE_S)
         return gone
 
     def _forget_messages(self, until_wall: float, done: int) -> int:
@@ -254,9 +258,7 @@ class History:
             with self._database.write() as session:
                 self._guard(session)
                 rows = session.execute(
-                    select(HealthRow.row, HealthRow.received_at)
-                    .order_by(HealthRow.row)
-                    .limit(5 * ROWS_AT_ONCE)
+                    select(HealthRow.row, HealthRow.received_at).order_by(HealthRow.row).limit(ROWS_AT_ONCE)
                 ).all()
                 old = [row for row, received_at in rows if received_at < until_wall and row <= done]
                 if old:
@@ -264,6 +266,7 @@ class History:
             gone += len(old)
             if not old or len(old) < len(rows):
                 return gone
+            time.sleep(PAUSE_S)
 
 
 def progress_of(session: Session) -> _Progress:

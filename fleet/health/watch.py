@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ OVERLAP_S = 30.0
 LABELS_TICKS = 6
 """Labels change seldom, and to read them all costs more than the rest of a tick."""
 AT_ONCE = 500
+PAUSE_S = 0.02
+"""Between two transactions others write."""
 DAY_S = 86_400.0
 
 
@@ -200,6 +203,8 @@ class Watch:
         if moved:  # what stands beneath what has moved has another root
             changed += [key for key in told if told[key].parent is not None and before.get(key) is told[key]]
         for start in range(0, len(changed), AT_ONCE):
+            if start:
+                time.sleep(PAUSE_S)
             self._write_some(before, told, changed[start : start + AT_ONCE], roots)
 
     def _write_some(

@@ -39,6 +39,7 @@ TELLING = {
     Tell: frozenset({Phase.RUNNING.value, Phase.DONE.value}),
     GoBack: frozenset({Phase.ROLLING_BACK.value}),
 }
+PUBLISHED_AT_ONCE = 100
 SYSTEM = "rollout"
 
 
@@ -144,12 +145,20 @@ class Runner:
 
     async def _carry_out(self, name: str, actions: Sequence[Tell | GoBack]) -> None:
         """Tell devices, some in each transaction: with many devices most of the time would go to waiting for the disk."""
-        for start in range(0, len(actions), TOLD_AT_ONCE):
-            told = await asyncio.to_thread(self._tell, name, actions[start : start + TOLD_AT_ONCE])
+        for start in range(0, len(actions), PUBLISHED_AT_ONCE):
+            some = actions[start : start + PUBLISHED_AT_ONCE]
+            told: list[str] = []
             try:
-                await self._desired.publish_some(told)
-            except Transient as e:
-                log.warning("desired states wait for the broker", extra={"rollout": name, "cause": str(e)})
+                for first in range(0, len(some), TOLD_AT_ONCE):
+                    told += await asyncio.to_thread(self._tell, name, some[first : first + TOLD_AT_ONCE])
+            finally:
+                await self._publish(name, told)
+
+    async def _publish(self, name: str, devices: Sequence[str]) -> None:
+        try:
+            await self._desired.publish_some(devices)
+        except Transient as e:
+            log.warning("desired states wait for the broker", extra={"rollout": name, "cause": str(e)})
 
     def _tell(self, name: str, actions: Sequence[Tell | GoBack]) -> list[str]:
         """The devices that have a new desired state now."""

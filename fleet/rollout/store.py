@@ -67,7 +67,7 @@ def create(session: Session, plan: Plan, state: State, actor: str) -> None:
         RolloutRow(name=plan.name, plan=plan.to_json(), created_by=actor, version=1, **_columns(state))
     )
     session.flush()
-    session.add_all(RolloutMember(rollout=plan.name, **_values(member)) for member in state.members.values())
+    save_members(session, plan.name, list(state.members.values()))
 
 
 def save(session: Session, name: str, before: Rollout, after: State) -> None:
