@@ -101,13 +101,37 @@ def publish_packet(topic: str, payload: bytes, number: int, *, retain: bool = Fa
     return _packet(0x32 | int(retain), _text(topic) + struct.pack("!H", number) + b"\0" + payload)
 
 
-class Device(asyncio.Protocol):
-    """One device's connection, over and over."""
+class Line(asyncio.Protocol):
+    """One connection of a device. What comes of one that was given up meanwhile is nobody's."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if self._device.line is self:
+            self._device.made(transport)
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._device.line is self:
+            self._device.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._device.over(self)
+
+
+class Device:
+    """One device, with one connection after the other."""
 
     def __init__(self, name: str, world: World) -> None:
         self.name = name
         self.topics = DeviceTopics(world.fleet, name)  # type: ignore[arg-type]
         self._world = world
+        self.line: Line | None = None
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._number = 0
@@ -122,10 +146,11 @@ class Device(asyncio.Protocol):
     async def connect(self) -> None:
         """Once; what fails is tried again after a back-off."""
         world, loop = self._world, asyncio.get_running_loop()
+        line = self.line = Line(self)
         try:
             await asyncio.wait_for(
                 loop.create_connection(
-                    lambda: self,
+                    lambda: line,
                     world.settings.host,
                     world.settings.port,
                     ssl=world.context(self.name),
@@ -136,7 +161,7 @@ class Device(asyncio.Protocol):
             )
         except (OSError, asyncio.TimeoutError):
             world.counts.failures += 1
-            self._again()
+            self.over(line)
 
     def _again(self) -> None:
         if self._world.ending:
@@ -146,25 +171,29 @@ class Device(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         loop.call_later(random.uniform(0, most_s), lambda: self._world.start(self.connect()))
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._received.clear()
         self._sent_mono.clear()
         will = self._envelope({"state": "offline", "boot": "b"})
         transport.write(connect_packet(self.name, self._world.settings.password, self.topics.conn, will))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def over(self, line: Line) -> None:
+        """The connection is lost, or was not made in time."""
+        if line.transport is not None:
+            line.transport.abort()
+        if self.line is not line:
+            return
         self._world.counts.connected -= self._up
         self._up = False
-        self._transport = None
+        self.line = self._transport = None
         self._again()
 
     def drop(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         received = self._received
         received += data
         while len(received) >= 2:
