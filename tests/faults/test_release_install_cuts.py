@@ -27,7 +27,7 @@ from wire.phase import Phase
 
 pytestmark = [
     pytest.mark.skipif(not file_calls.possible(), reason="this kernel asks nobody about system calls"),
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
 ]
 FEW = 6
 

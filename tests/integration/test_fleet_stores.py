@@ -48,10 +48,11 @@ def test_control_plane_works_on_postgresql_and_s3() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_whole_suite_of_the_control_plane_passes_on_postgresql_and_s3() -> None:
     files = {*(ROOT / "tests/integration").glob("test_fleet_*.py"), ROOT / "tests/faults/test_attacks.py"}
     names = sorted(str(path) for path in files - {Path(__file__)})
-    run_on_servers(*names, "-m", "not gpu and not long", "--timeout", "600", deadline_s=1700)
+    run_on_servers(*names, "-m", "not gpu and not long", "--timeout", "600", deadline_s=3500)
 
 
 @pytest.fixture(scope="module")
