@@ -33,7 +33,7 @@ CODES = ("site-offline", "device-offline", "network-lost", "camera-unreachable",
 def stand(tmp_path_factory: pytest.TempPathFactory, trusted: ssl.SSLContext) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("faults")
     kinds: dict[str, dict[str, float]] = {code: dict(QUICK) for code in CODES}
-    kinds["device-offline"]["visible_s"] = 1.0
+    kinds["device-offline"]["visible_s"] = 3.0
     for name, text in SECRETS.items():
         (folder / name).write_text(text + "\n")
     running = Stand(
@@ -182,7 +182,7 @@ def test_figures_come_as_series_and_commands_show_them(
     assert "Check address, cable and power" in capsys.readouterr().out
     assert main(["fleet", "fault", "kinds", "--json"]) == 0
     kinds = {kind["code"]: kind for kind in json.loads(capsys.readouterr().out)}
-    assert kinds["device-offline"]["visible_s"] == 1.0
+    assert kinds["device-offline"]["visible_s"] == 3.0
     lyon[1].tell(door="", yard="", gate="")
 
 

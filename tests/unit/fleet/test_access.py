@@ -43,7 +43,7 @@ def test_role_for_the_whole_fleet_holds_on_each_device(rights: Rights, labels: d
     assert (rights.somewhere or 0) >= (rights.on(labels) or 0)
 
 
-@given(st.integers(0, 60), st.floats(0, 1e6))
+@given(st.integers(0, 60), st.integers(0, 1_000_000).map(float))
 def test_waits_grow_with_failures_and_end(count: int, at: float) -> None:
     waits = [wait_s(Failures(number, at), 5, at) for number in range(count + 1)]
     assert waits == sorted(waits)
