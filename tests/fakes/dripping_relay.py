@@ -38,9 +38,13 @@ class DrippingRelay:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._server)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                client.close()
+                continue
             self._open += [client, server]
             self._start(self._pass_on, client, server, False)
             self._start(self._pass_on, server, client, True)

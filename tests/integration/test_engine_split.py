@@ -59,7 +59,7 @@ def test_a_split_is_measured_once_and_then_kept(
 ) -> None:
     monkeypatch.setattr(cpus, "usable", lambda: 2)
     monkeypatch.setattr(split, "UNSTEADY", 1e9)
-    options = LoadOptions("onnxruntime-cpu", cache_dir=tmp_path, measure_s=3.0)
+    options = LoadOptions("onnxruntime-cpu", cache_dir=tmp_path, measure_s=6.0)
     model = LoadedModel(packages["yolox_nano_416"], options)
     assert "splits" not in model.info
     model.arrange()

@@ -115,14 +115,14 @@ def test_a_dead_server_costs_frames_no_time_and_says_what_it_drops() -> None:
         silent.listen(64)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         desk = Desk()
-        work = executor({**WEBHOOK, "url": url, "request_timeout": 0.5}, desk)
+        work = executor({**WEBHOOK, "url": url, "request_timeout": 5}, desk)
         longest_s = 0.0
         for number in range(200):
             started = time.perf_counter()
             told = outputs(work.run({"image": PICTURE, "value": number}))
             longest_s = max(longest_s, time.perf_counter() - started)
             assert not told["error_status"]
-        assert longest_s < 0.25, "a frame waited for the server"
+        assert longest_s < 2.5, "a frame waited for the server"
         figures = desk.figures()["sink"]
         assert (figures.accepted, figures.waiting, figures.dropped) == (200, 4, 196)
         started = time.perf_counter()
