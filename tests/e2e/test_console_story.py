@@ -52,7 +52,7 @@ def shot(screen: Screen, name: str, *, full: bool = False) -> None:
 
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
-    made = Console(tmp_path / "plane", {"faults": {"every_s": 1}}, scripted=False)
+    made = Console(tmp_path / "plane", {"faults": {"every_s": 1, "sights_every_s": 1}}, scripted=False)
     made.ask("PUT", "/alert-rules/updates", RULE)
     yield made
     made.close()

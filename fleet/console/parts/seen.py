@@ -68,7 +68,10 @@ def _version(row: Mapping[str, Any]) -> Row:
     return Row(
         str(row["version"]),
         {
-            "version": cells.words(f"version {row['version']}", f"{row['devices']} devices"),
+            "version": cells.words(
+                f"version {row['version']}",
+                "one device" if row["devices"] == 1 else f"{row['devices']} devices",
+            ),
             "cameras": cells.words(row["cameras"]),
             "found": cells.words(f"{seen['detections']:,}"),
             "confidence": cells.words(_share(seen["confidence"])),
