@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import psutil
 import pytest
 
 from runtime.camera import gstreamer
@@ -160,10 +160,16 @@ def server(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def gst_children() -> list[int]:
-    out = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
-    )
-    return [int(line.split()[0]) for line in out.stdout.splitlines() if "gstreamer_child" in line]
+    return [
+        child.pid for child in psutil.Process().children() if "gstreamer_child" in " ".join(command_of(child))
+    ]
+
+
+def command_of(child: psutil.Process) -> list[str]:
+    try:
+        return list(child.cmdline())
+    except psutil.Error:
+        return []
 
 
 def test_gstreamer_reads_a_network_camera_and_says_that_it_decodes_in_software(server: Server) -> None:
