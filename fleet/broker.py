@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet import accounts, mosquitto
+from fleet import accounts, children, mosquitto
 from fleet.clock import Clock
 from fleet.config import Broker as BrokerConfig
 from fleet.confined import Bounds
@@ -30,7 +30,6 @@ from wire.reasons import Reason
 log = logging.getLogger(__name__)
 
 START_DEADLINE_S = 15.0
-STOP_DEADLINE_S = 5.0
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 10.0
 GOOD_RUN_S = 30.0
@@ -214,18 +213,7 @@ class Broker:
                 log.warning("broker says: %s", line.decode(errors="replace").strip()[:500])
             return await process.wait()
         finally:
-            await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_DEADLINE_S)
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
+            await children.end(process)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from fleet import children
 from fleet.clock import Clock, Ids
 from fleet.config import Config
 from fleet.confined import Bounds
@@ -31,7 +32,6 @@ COUNT_S = 30.0
 """How often a small fleet is counted."""
 HUNG_S = 180.0
 """A child that has not looked at the fleet for so long is ended; it says so every few seconds."""
-STOP_DEADLINE_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.5, 30.0
 GOOD_RUN_S = 60.0
 """A child that worked for so long starts the back-off anew."""
@@ -150,7 +150,7 @@ class Keeping:
         except (OSError, ValueError, KeyError) as e:
             return f"talks nonsense ({e})"
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_DEADLINE_S)
+            await asyncio.wait_for(process.wait(), children.STOP_DEADLINE_S)
         return f"has ended with status {process.returncode}"
 
 
@@ -166,11 +166,4 @@ async def _child() -> AsyncIterator[asyncio.subprocess.Process]:
     try:
         yield process
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_DEADLINE_S)
-            except asyncio.TimeoutError:
-                process.kill()
-                await process.wait()
+        await children.end(process)
